@@ -1,0 +1,1 @@
+//! What the kernel lets through: the ruleset, the leases and their acknowledgement, over netlink.
