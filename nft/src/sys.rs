@@ -1,0 +1,1 @@
+//! The only unsafe of the workspace: a safe vocabulary over libnftnl and libmnl.
