@@ -1,0 +1,39 @@
+"""Asks as if it were the proxy: its uid, and guesses at its mark and priority. A bounded number: the space has 64 bits."""
+import os
+import random
+
+args = arguments("uid", "marks")
+sent, got, error = 0, None, None
+if args.uid is not None:
+    # Capabilities stay over the change of uid (PR_SET_KEEPCAPS), as a container's root can arrange.
+    import ctypes
+
+    ctypes.CDLL(None).prctl(8, 1, 0, 0, 0)
+    try:
+        os.setuid(int(args.uid))
+    except OSError as cause:
+        error = cause
+out = socket.socket(family(args.to), socket.SOCK_DGRAM)
+out.settimeout(0.5)
+data, to = question(), (args.to, 53)
+marks = int(args.marks or 0)
+try:
+    out.sendto(data, to)
+    sent += 1
+except OSError as cause:
+    error = cause
+for guess in range(marks):
+    mark = guess if guess % 2 else random.getrandbits(32)
+    try:
+        # SOL_SOCKET, SO_MARK; needs NET_RAW.
+        out.sendmsg([data], [(1, 36, struct.pack("I", mark))], 0, to)
+        sent += 1
+    except OSError as cause:
+        error = cause
+        if cause.errno == 1 and guess == 0:
+            break
+try:
+    got = out.recv(2000).hex()
+except OSError:
+    pass
+report(sent, got, error)
