@@ -1,3 +1,10 @@
-//! The `portreeve` binary: parse, start, map the outcome to an exit code.
+//! The `portreeve` binary: parse, act, map the outcome to an exit code.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    sidecar::run(sidecar::cli::Cli::parse())
+}

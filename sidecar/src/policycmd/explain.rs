@@ -1,0 +1,47 @@
+//! `portreeve policy explain PATH... HOST[:PORT[/PROTO]]`: permitted or refused, by which rule, in which file and line.
+
+use std::path::PathBuf;
+
+use policies::{Decision, Surroundings, Target};
+
+use super::files::{self, Files};
+use crate::cli::ExplainArgs;
+use crate::exit::{Exit, Failure};
+use crate::loader::today;
+use crate::output;
+
+/// Why the target cannot be judged.
+#[derive(Debug, thiserror::Error)]
+#[error("{text} is not HOST[:PORT[/PROTO]] (examples: github.com, github.com:22, 198.51.100.7:53/udp, [2001:db8::1]:443)")]
+pub struct TargetNotUnderstood {
+    text: String,
+    #[source]
+    source: policies::TargetError,
+}
+
+/// Runs it; exit 0 permitted, 1 refused.
+pub fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
+    // clap demands two at least.
+    let Some((text, paths)) = args.paths_and_target.split_last() else { return Ok(Exit::Usage) };
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    let files = Files::read(&paths)?;
+    let parsed = files.whole_or_report()?;
+    let target: Target =
+        text.parse().map_err(|source| Failure::usage(TargetNotUnderstood { text: text.clone(), source }))?;
+    let pod = files::pod(args.namespace.as_deref(), &args.label, parsed)?;
+    let policy = files::compile(parsed, &pod, &Surroundings::stand_in(today())).map_err(|problems| files::broken(&problems))?;
+    let explanation = policies::explain(&policy, &target);
+    if args.json {
+        output::json(&explanation)?;
+    } else {
+        output::line(&explanation.to_string())?;
+        let counted = policy.files().len();
+        if counted < parsed.len() {
+            output::line(&format!("(by {counted} of the {} files: the others do not select this pod)", parsed.len()))?;
+        }
+    }
+    Ok(match explanation.verdict {
+        Decision::Permitted => Exit::Success,
+        Decision::Refused => Exit::Refused,
+    })
+}

@@ -1,0 +1,74 @@
+//! What the log says of questions: each at debug, refusals and failures at info and warn, a bounded number of them a second.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use dnsproxy::{Event, Observer, Outcome};
+
+use crate::exit::chain;
+
+/// Lines a second at the most; the others are counted in the next second's first line.
+const LINES_A_SECOND: u64 = 20;
+
+/// The log of the resolver. (The flow log proper, with every packet told, is a stage of its own and will take this place.)
+#[derive(Debug)]
+pub struct RefusalLog {
+    started: Instant,
+    second: AtomicU64,
+    lines: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Default for RefusalLog {
+    fn default() -> Self {
+        RefusalLog { started: Instant::now(), second: AtomicU64::new(0), lines: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+}
+
+impl RefusalLog {
+    /// Whether one more line is due now, and how many were left out before it.
+    fn due(&self) -> Option<u64> {
+        let second = self.started.elapsed().as_secs();
+        if self.second.swap(second, Relaxed) != second {
+            self.lines.store(0, Relaxed);
+        }
+        if self.lines.fetch_add(1, Relaxed) >= LINES_A_SECOND {
+            self.left_out.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.left_out.swap(0, Relaxed))
+    }
+}
+
+impl RefusalLog {
+    fn no_answer(&self, event: &Event<'_>, why: &str) {
+        if let Some(left_out) = self.due() {
+            tracing::warn!(name = %event.query.name(), rtype = %event.query.rtype(), why, left_out, "no answer");
+        }
+    }
+}
+
+impl Observer for RefusalLog {
+    fn told(&self, event: &Event<'_>) {
+        let (name, rtype) = (event.query.name(), event.query.rtype());
+        match event.outcome {
+            Outcome::Refused(refusal) => {
+                if let Some(left_out) = self.due() {
+                    tracing::info!(%name, %rtype, reason = %refusal, left_out, "refused");
+                }
+            }
+            Outcome::NoUpstream(_) => self.no_answer(event, "no upstream answered"),
+            Outcome::Unusable(_, why) => self.no_answer(event, &chain(why)),
+            Outcome::GateFailed(_, why) => self.no_answer(event, &chain(why)),
+            _ => tracing::debug!(
+                %name,
+                %rtype,
+                rcode = %event.rcode,
+                addresses = event.addresses.len(),
+                ttl = event.ttl,
+                microseconds = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX),
+                "answered"
+            ),
+        }
+    }
+}

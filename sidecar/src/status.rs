@@ -1,0 +1,127 @@
+//! How the sidecar is, as `portreeve status` tells it: one line for people, one object for machines, the same facts.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The sidecar's own view of itself. Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The worker's process id.
+    pub pid: u32,
+    /// The version of the binary.
+    pub version: String,
+    /// The ruleset stands, the resolver answers, and the policy in force has been loaded.
+    pub ready: bool,
+    /// Why it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready_because: Option<String>,
+    /// "enforce" or "audit".
+    pub mode: String,
+    /// The fingerprint of the policy in force, in hexadecimal.
+    pub generation: String,
+    /// The files that were read at the last load.
+    pub policies: Vec<PolicyFileStatus>,
+    /// How many rules are in the kernel.
+    pub rules: usize,
+    /// How many addresses are open by lease now.
+    pub leases: usize,
+    /// The resolvers that are asked.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// Successful loads of the policy, the first included.
+    pub loads: u64,
+    /// How often the table had vanished and was put back.
+    pub table_restored: u64,
+    /// Whether raw frames are stopped (netdev egress hook).
+    pub raw_guard: bool,
+    /// The questions so far.
+    pub queries: Queries,
+    /// The last thing that went wrong, and when (seconds since 1970).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+}
+
+/// One policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PolicyFileStatus {
+    /// Its path.
+    pub path: String,
+    /// The SHA-256 of its text, in hexadecimal, as `sha256sum` prints it.
+    pub sha256: String,
+    /// Whether it selects this pod.
+    pub selects_this_pod: bool,
+}
+
+/// One upstream resolver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamStatus {
+    /// Its address and port.
+    pub address: String,
+    /// Whether it answered when it was last asked; true before that.
+    pub answers: bool,
+}
+
+/// Counters since the worker started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Queries {
+    /// Questions received.
+    pub received: u64,
+    /// Questions refused by policy.
+    pub refused: u64,
+    /// Questions answered SERVFAIL.
+    pub servfail: u64,
+    /// Questions dropped because too many were under way.
+    pub dropped: u64,
+    /// Answers withheld because the kernel did not take their leases.
+    pub withheld: u64,
+}
+
+/// The last error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastError {
+    /// Seconds since 1970-01-01 UTC.
+    pub at: u64,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.not_ready_because {
+            Some(why) if !self.ready => write!(f, "not ready: {}", one_line(why))?,
+            _ if self.ready => f.write_str("ready")?,
+            _ => f.write_str("not ready")?,
+        }
+        let selecting = self.policies.iter().filter(|file| file.selects_this_pod).count();
+        write!(
+            f,
+            "; {} of {} policy files select this pod, {} rules, {} addresses open; {}",
+            selecting,
+            self.policies.len(),
+            self.rules,
+            self.leases,
+            self.mode
+        )?;
+        let down: Vec<&str> = self.upstreams.iter().filter(|u| !u.answers).map(|u| u.address.as_str()).collect();
+        if !down.is_empty() {
+            write!(f, "; not answering: {}", down.join(", "))?;
+        }
+        if !self.raw_guard {
+            f.write_str("; no raw guard")?;
+        }
+        match &self.last_error {
+            Some(error) if self.ready => write!(f, "; last error: {}", one_line(&error.what)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first line of a text: the startup probe's output becomes an Event, which is one line.
+fn one_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

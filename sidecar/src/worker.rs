@@ -1,0 +1,226 @@
+//! The worker: puts the fence up before anything else, then steps down to its own uid, then answers questions.
+
+pub mod reload;
+pub mod report;
+pub mod selftest;
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use dnsproxy::{Config, Identity, Limits, Proxy};
+use nft::{Firewall, Log, RawGuard, Sizes};
+use policies::{Pod, Policy, Surroundings};
+use tokio::sync::watch;
+
+use self::reload::Reloader;
+use self::report::Report;
+use crate::cli::{RawGuardArg, RunArgs};
+use crate::exit::{Exit, Failure};
+use crate::fence::ruleset::Frame;
+use crate::fence::{EstablishError, Fence};
+use crate::gate::KernelGate;
+use crate::keeper::Keeper;
+use crate::loader::{LoadError, Loader, today};
+use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
+use crate::{control, log, privileges, refusals};
+
+/// Why the worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What is known of the pod could not be read.
+    #[error("cannot learn about the pod")]
+    Surroundings(#[source] ReadSurroundingsError),
+    /// Nobody to ask.
+    #[error("no upstream resolver: {0} names none, and --upstream was not given")]
+    NoUpstream(String),
+    /// The ruleset needs the port beforehand, and loopback.
+    #[error("cannot listen on {0}: it must be a loopback address with a port other than 0 and 53, to which questions can be turned")]
+    Listen(SocketAddr),
+    /// No randomness for the marks.
+    #[error("the kernel gives no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// The firewall cannot be used.
+    #[error("cannot hold this network namespace")]
+    Firewall(#[source] nft::OpenError),
+    /// The fence did not go up.
+    #[error("cannot put up the fence")]
+    Establish(#[source] EstablishError),
+    /// The control socket.
+    #[error("cannot be asked for its status")]
+    Control(#[source] control::BindControlError),
+    /// Stepping down.
+    #[error("cannot step down from root")]
+    Privileges(#[source] privileges::DropPrivilegesError),
+    /// The policy asks for what this version cannot do.
+    #[error("the policy cannot be put in force; nothing leaves")]
+    Audit(#[source] LoadError),
+    /// The resolver.
+    #[error("cannot answer questions")]
+    Bind(#[source] dnsproxy::BindError),
+    /// The event loop.
+    #[error("cannot start the event loop")]
+    Runtime(#[source] std::io::Error),
+    /// The signal handlers.
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// The resolver ended by itself.
+    #[error("the resolver ended")]
+    Ended,
+}
+
+/// Runs the worker until SIGTERM.
+pub fn run(args: RunArgs) -> Result<Exit, Failure> {
+    log::start(args.log);
+    let started = std::time::Instant::now();
+    let prepared = Prepared::new(args).map_err(|error| match error {
+        StartError::Audit(_) | StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
+        _ => Failure::unable(error),
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(StartError::Runtime(error)))?;
+    runtime.block_on(prepared.serve(started)).map_err(|error| match error {
+        StartError::Bind(_) => Failure::unable(error),
+        _ => Failure::failed(error),
+    })
+}
+
+/// Everything that needs root is done; the fence stands.
+struct Prepared {
+    fence: Fence,
+    identity: Identity,
+    upstreams: Vec<SocketAddr>,
+    listen: SocketAddr,
+    control: UnixListener,
+    uid: u32,
+    loader: Loader,
+    dirs: Vec<std::path::PathBuf>,
+    first: Result<crate::loader::Loaded, LoadError>,
+}
+
+impl Prepared {
+    fn new(args: RunArgs) -> Result<Self, StartError> {
+        if !args.listen.ip().is_loopback() || matches!(args.listen.port(), 0 | 53) {
+            return Err(StartError::Listen(args.listen));
+        }
+        let resolv_conf = match ResolvConf::read(&args.resolv_conf) {
+            Ok(conf) => conf,
+            // Only the search list is missed then.
+            Err(error) if !args.upstream.is_empty() => {
+                tracing::warn!(error = crate::exit::chain(&error), "going on without a search list");
+                ResolvConf::default()
+            }
+            Err(error) => return Err(StartError::Surroundings(error)),
+        };
+        let upstreams: Vec<SocketAddr> = match args.upstream.is_empty() {
+            true => resolv_conf.nameservers.clone(),
+            false => args.upstream.iter().map(|upstream| upstream.0).collect(),
+        };
+        if upstreams.is_empty() {
+            return Err(StartError::NoUpstream(args.resolv_conf.display().to_string()));
+        }
+        let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
+        let control = control::bind(&args.control).map_err(StartError::Control)?;
+
+        let surroundings = Surroundings {
+            resolvers: upstreams.iter().map(SocketAddr::ip).collect(),
+            cluster_domain: resolv_conf.cluster_domain(),
+            search: resolv_conf.search.clone(),
+            api_server: api_server(),
+            host_ips: host_ips(),
+            today: today(),
+        };
+        let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
+        let nothing = Arc::new(Policy::nothing());
+        let identity = Identity { mark: random()?, priority: random()? };
+        let frame = Frame {
+            proxy: nft::Proxy {
+                uid: args.uid,
+                mark: identity.mark,
+                priority: identity.priority,
+                port: args.listen.port(),
+                upstreams: upstreams.clone(),
+            },
+            raw_guard: match args.raw_guard {
+                RawGuardArg::Require => RawGuard::Require,
+                RawGuardArg::Prefer => RawGuard::Prefer,
+                RawGuardArg::Off => RawGuard::Off,
+            },
+            log: Log::default(),
+            sizes: Sizes::default(),
+        };
+        let firewall = Firewall::open().map_err(StartError::Firewall)?;
+        let mut fence = Fence::establish(firewall, frame, nothing.clone()).map_err(StartError::Establish)?;
+        privileges::drop_to(args.uid).map_err(StartError::Privileges)?;
+
+        let mut loader = Loader::new(args.policies.clone(), pod, surroundings);
+        let first = loader.load().unwrap_or(Err(LoadError::Audit));
+        // A policy that cannot be loaded opens nothing: what an earlier worker had opened closes now.
+        let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
+        fence.load(policy).map_err(|error| StartError::Establish(EstablishError::Install(error)))?;
+        if let Err(error @ LoadError::Audit) = first {
+            return Err(StartError::Audit(error));
+        }
+        let (listen, uid, dirs) = (args.listen, args.uid, args.policies);
+        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, dirs, first })
+    }
+
+    async fn serve(self, started: std::time::Instant) -> Result<Exit, StartError> {
+        let current = Arc::new(ArcSwap::new(self.fence.policy().clone()));
+        let (gate, requests) = KernelGate::new();
+        let config = Config {
+            listen: vec![self.listen],
+            upstreams: self.upstreams,
+            identity: Some(self.identity),
+            limits: Limits::default(),
+        };
+        let proxy = Proxy::bind(config, current.clone(), gate, refusals::RefusalLog::default()).map_err(StartError::Bind)?;
+        let keeper = Keeper::start(self.fence, requests, current.clone());
+        let addresses = proxy.addresses().to_vec();
+        let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
+        let (end, mut ending) = watch::channel(false);
+
+        let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone());
+        reloader.note_first(self.first);
+        tokio::spawn(reloader.run());
+        let answering = report.clone();
+        tokio::spawn(async move {
+            if let Err(error) = control::serve(self.control, self.uid, move || answering.json()).await {
+                tracing::error!(%error, "the control socket is gone");
+            }
+        });
+        tokio::spawn(selftest::run(addresses, ready, started));
+        let mut proxy = tokio::spawn(proxy.run(async move {
+            // An error is the sender's end, which is the worker's end too.
+            let _ = ending.changed().await;
+        }));
+
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(StartError::Signals)?;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = &mut proxy => return Err(StartError::Ended),
+        }
+        tracing::info!("ending: answering what was asked already; the ruleset stays");
+        end.send_replace(true);
+        // The proxy bounds its own drain. An error is a panic inside, which ended it all the same.
+        let _ = proxy.await;
+        Ok(Exit::Success)
+    }
+}
+
+/// 32 random bits, above what can be set without the capability (SO_PRIORITY up to 6) and never 0.
+fn random() -> Result<u32, StartError> {
+    loop {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).map_err(StartError::Random)?;
+        let number = u32::from_ne_bytes(bytes);
+        if number > 6 {
+            return Ok(number);
+        }
+    }
+}

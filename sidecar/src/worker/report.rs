@@ -1,0 +1,115 @@
+//! What the worker knows about itself, gathered when somebody asks.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use dnsproxy::Handle;
+use policies::{Mode, Policy};
+use tokio::sync::watch;
+
+use crate::keeper::Keeper;
+use crate::loader::Loaded;
+use crate::status::{LastError, PolicyFileStatus, Queries, Status, UpstreamStatus};
+
+/// What the loads left behind.
+#[derive(Debug, Clone, Default)]
+struct Loads {
+    files: Vec<PolicyFileStatus>,
+    /// Why no policy was ever loaded.
+    broken: Option<String>,
+    last_error: Option<LastError>,
+}
+
+/// Cheap to clone; all clones speak of the same worker.
+#[derive(Debug, Clone)]
+pub struct Report {
+    policy: Arc<ArcSwap<Policy>>,
+    keeper: Keeper,
+    proxy: Handle,
+    loads: watch::Sender<Loads>,
+    tested: watch::Receiver<Result<(), String>>,
+}
+
+impl Report {
+    /// The report, and where the self-test says how it went.
+    pub fn new(policy: Arc<ArcSwap<Policy>>, keeper: Keeper, proxy: Handle) -> (Self, watch::Sender<Result<(), String>>) {
+        let (ready, tested) = watch::channel(Err("the resolver has not been tried yet".to_owned()));
+        (Report { policy, keeper, proxy, loads: watch::Sender::new(Loads::default()), tested }, ready)
+    }
+
+    /// A policy is in force.
+    pub fn set_loaded(&self, loaded: &Loaded) {
+        self.loads.send_modify(|loads| {
+            loads.files.clone_from(&loaded.files);
+            loads.broken = None;
+            loads.last_error = None;
+        });
+    }
+
+    /// No policy was loaded at the start.
+    pub fn set_broken(&self, error: String) {
+        self.loads.send_modify(|loads| {
+            loads.last_error = Some(now(error.clone()));
+            loads.broken = Some(error);
+        });
+    }
+
+    /// A changed policy was not taken.
+    pub fn set_reload_error(&self, error: String) {
+        self.loads.send_modify(|loads| {
+            if loads.broken.is_some() {
+                loads.broken = Some(error.clone());
+            }
+            loads.last_error = Some(now(error));
+        });
+    }
+
+    /// The status of now.
+    pub fn status(&self) -> Status {
+        let (loads, view, stats, policy) = (self.loads.borrow(), self.keeper.view(), self.proxy.stats(), self.policy.load());
+        let untested = self.tested.borrow().clone().err();
+        let not_ready_because = loads.broken.clone().or(untested);
+        let newest = [&loads.last_error, &view.last_error].into_iter().flatten().max_by_key(|error| error.at).cloned();
+        Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: not_ready_because.is_none(),
+            not_ready_because,
+            mode: match policy.mode() {
+                Mode::Enforce => "enforce".to_owned(),
+                Mode::Audit => "audit".to_owned(),
+            },
+            generation: format!("{:016x}", policy.generation()),
+            policies: loads.files.clone(),
+            rules: policy.openings().len(),
+            leases: view.leases,
+            upstreams: self
+                .proxy
+                .upstreams()
+                .iter()
+                .map(|upstream| UpstreamStatus { address: upstream.address.to_string(), answers: upstream.is_up() })
+                .collect(),
+            loads: view.loads,
+            table_restored: view.table_restored,
+            raw_guard: view.raw_guard,
+            queries: Queries {
+                received: stats.queries,
+                refused: stats.refused,
+                servfail: stats.servfail,
+                dropped: stats.dropped_over_limit,
+                withheld: stats.gate_failures,
+            },
+            last_error: newest,
+        }
+    }
+
+    /// The status as the control socket sends it.
+    pub fn json(&self) -> String {
+        serde_json::to_string(&self.status()).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+    }
+}
+
+fn now(what: String) -> LastError {
+    LastError { at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(), what }
+}
