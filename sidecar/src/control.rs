@@ -56,7 +56,11 @@ pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, BindControl
 }
 
 /// Answers `status` with what `report` says, until the process ends.
-pub async fn serve(listener: std::os::unix::net::UnixListener, uid: u32, report: impl Fn() -> String + Send + Sync + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: std::os::unix::net::UnixListener,
+    uid: u32,
+    report: impl Fn() -> String + Send + Sync + 'static,
+) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let report = Arc::new(report);
     let places = Arc::new(Semaphore::new(CLIENTS));

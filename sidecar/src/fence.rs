@@ -308,7 +308,10 @@ impl Fence {
             CommitError::NoSuchOpening { .. } => return NotOpened::Stale,
             CommitError::SetFull { key } => {
                 self.view.full += 1;
-                self.view.complain(format!("the lease set of {key} is full ({} addresses); its further answers are withheld", self.frame.sizes.leases));
+                self.view.complain(format!(
+                    "the lease set of {key} is full ({} addresses); its further answers are withheld",
+                    self.frame.sizes.leases
+                ));
                 return NotOpened::Full;
             }
             _ => self.view.complain(format!("cannot open the addresses of an answer: {}", crate::exit::chain(error))),

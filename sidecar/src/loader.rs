@@ -24,7 +24,9 @@ pub enum LoadError {
         drawn: String,
     },
     /// Audit is not there yet.
-    #[error("every policy that selects this pod says mode = \"audit\", which this version cannot do yet: set mode = \"enforce\", nothing is opened or held by guess")]
+    #[error(
+        "every policy that selects this pod says mode = \"audit\", which this version cannot do yet: set mode = \"enforce\", nothing is opened or held by guess"
+    )]
     Audit,
 }
 

@@ -16,9 +16,6 @@ pub fn start(level: LogLevel) {
     };
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     // Stderr, since stdout is the flow log's. An error here means a log stands already.
-    let _ = if std::io::stderr().is_terminal() {
-        builder.try_init()
-    } else {
-        builder.json().flatten_event(true).with_ansi(false).try_init()
-    };
+    let _ =
+        if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).with_ansi(false).try_init() };
 }

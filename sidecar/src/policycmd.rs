@@ -64,7 +64,10 @@ fn test(args: &CheckArgs) -> Result<Exit, Failure> {
     } else {
         for report in reports.iter().filter(|report| !report.met) {
             let expected = serde_json::to_value(report.expected).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-            output::line(&format!("{}:{}: expected {expected} = \"{}\": {}", report.file, report.line, report.explanation.target, report.explanation.because))?;
+            output::line(&format!(
+                "{}:{}: expected {expected} = \"{}\": {}",
+                report.file, report.line, report.explanation.target, report.explanation.because
+            ))?;
         }
         output::line(&format!("{} expectations, {failed} not met", reports.len()))?;
     }

@@ -146,11 +146,7 @@ impl Supervisor {
 /// Starts this very binary as the worker, with the same arguments.
 fn start_worker() -> Result<Pid, SuperviseError> {
     // `run` is always the first argument: the command line has no global flags.
-    let child = Command::new("/proc/self/exe")
-        .arg("worker")
-        .args(std::env::args_os().skip(2))
-        .spawn()
-        .map_err(SuperviseError::Start)?;
+    let child = Command::new("/proc/self/exe").arg("worker").args(std::env::args_os().skip(2)).spawn().map_err(SuperviseError::Start)?;
     // Reaped by waitpid above, with the orphans; std's handle does nothing when dropped.
     Ok(Pid::from_raw(child.id().cast_signed()))
 }

@@ -59,8 +59,8 @@ impl ResolvConf {
     /// Reads `path`.
     pub fn read(path: &Path) -> Result<Self, ReadSurroundingsError> {
         let text = std::fs::read(path).map_err(|source| ReadSurroundingsError::ResolvConf { path: path.to_owned(), source })?;
-        let parsed = resolv_conf::Config::parse(&text)
-            .map_err(|source| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), source })?;
+        let parsed =
+            resolv_conf::Config::parse(&text).map_err(|source| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), source })?;
         let mut nameservers = Vec::new();
         for server in &parsed.nameservers {
             // An IPv6 zone (fe80::1%eth0) names an interface, which the ruleset could not say: the address alone is used.
@@ -113,9 +113,7 @@ pub fn api_server() -> Option<SocketAddr> {
 
 /// The node's addresses as the downward API tells them (`status.hostIPs`, comma-separated), if they are addresses.
 pub fn host_ips() -> Vec<IpAddr> {
-    std::env::var("PORTREEVE_HOST_IPS")
-        .map(|ips| ips.split(',').filter_map(|ip| ip.trim().parse().ok()).collect())
-        .unwrap_or_default()
+    std::env::var("PORTREEVE_HOST_IPS").map(|ips| ips.split(',').filter_map(|ip| ip.trim().parse().ok()).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -78,10 +78,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         StartError::Audit(_) | StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
         _ => Failure::unable(error),
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(StartError::Runtime(error)))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Failure::failed(StartError::Runtime(error)))?;
     runtime.block_on(prepared.serve(started)).map_err(|error| match error {
         StartError::Bind(_) => Failure::unable(error),
         _ => Failure::failed(error),
@@ -171,12 +169,8 @@ impl Prepared {
     async fn serve(self, started: std::time::Instant) -> Result<Exit, StartError> {
         let current = Arc::new(ArcSwap::new(self.fence.policy().clone()));
         let (gate, requests) = KernelGate::new();
-        let config = Config {
-            listen: vec![self.listen],
-            upstreams: self.upstreams,
-            identity: Some(self.identity),
-            limits: Limits::default(),
-        };
+        let config =
+            Config { listen: vec![self.listen], upstreams: self.upstreams, identity: Some(self.identity), limits: Limits::default() };
         let proxy = Proxy::bind(config, current.clone(), gate, refusals::RefusalLog::default()).map_err(StartError::Bind)?;
         let keeper = Keeper::start(self.fence, requests, current.clone());
         let addresses = proxy.addresses().to_vec();

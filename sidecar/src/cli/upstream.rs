@@ -11,7 +11,9 @@ pub struct Upstream(pub SocketAddr);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUpstreamError {
     /// Neither an address nor an address with a port.
-    #[error("not IP or IP:PORT (examples: 10.96.0.10, 10.96.0.10:5353, [2001:db8::53]:53); a name cannot be used, it would have to be resolved first")]
+    #[error(
+        "not IP or IP:PORT (examples: 10.96.0.10, 10.96.0.10:5353, [2001:db8::53]:53); a name cannot be used, it would have to be resolved first"
+    )]
     NoAddress,
     /// The port is 0, or the address is one that nobody answers on.
     #[error("{0} is no address that a resolver can have")]

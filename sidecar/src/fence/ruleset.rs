@@ -33,8 +33,7 @@ impl Frame {
                 fingerprint: policy.generation(),
             })
         });
-        let denies =
-            policy.denies().iter().map(|deny| nft::Deny { ranges: deny.ranges.clone(), ports: deny.ports.as_ref().map(ports) });
+        let denies = policy.denies().iter().map(|deny| nft::Deny { ranges: deny.ranges.clone(), ports: deny.ports.as_ref().map(ports) });
         Ruleset {
             proxy: self.proxy.clone(),
             denies: denies.collect(),

@@ -26,8 +26,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     let files = Files::read(&paths)?;
     let parsed = files.whole_or_report()?;
-    let target: Target =
-        text.parse().map_err(|source| Failure::usage(TargetNotUnderstood { text: text.clone(), source }))?;
+    let target: Target = text.parse().map_err(|source| Failure::usage(TargetNotUnderstood { text: text.clone(), source }))?;
     let pod = files::pod(args.namespace.as_deref(), &args.label, parsed)?;
     let policy = files::compile(parsed, &pod, &Surroundings::stand_in(today())).map_err(|problems| files::broken(&problems))?;
     let explanation = policies::explain(&policy, &target);

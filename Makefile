@@ -1,0 +1,68 @@
+# Everything a developer types. `make demo` and `make test` install what they need and say what they do.
+
+# Where the user is not root, what needs rights goes through sudo; building never does.
+ifeq ($(shell id -u),0)
+SUDO :=
+else
+SUDO := sudo -E env "PATH=$$PATH"
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
+endif
+
+BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
+DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 nftables python3 util-linux
+TEST_PACKAGES := $(DEMO_PACKAGES) busybox-static conntrack curl iputils-ping libcap2-bin musl-tools nsd procps unbound
+TOOLS := $(CURDIR)/target/tools
+NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
+DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
+
+.PHONY: help demo test lint deny bench build
+help: ## Say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: ## Play three apps in network namespaces: what each tried, what happened, why
+	@scripts/packages $(DEMO_PACKAGES)
+	@echo "== building (a minute or two the first time)"
+	cargo build --locked -p sidecar -p integration --bins
+	@echo "== playing"
+	$(SUDO) target/debug/demo
+
+test: ## Everything CI runs: lints, dependency rules, every test, every example's expectations
+	@scripts/packages $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory deny
+	@echo "== building the tests"
+	cargo build --locked -p sidecar
+	@$(MAKE) --no-print-directory $(NEXTEST)
+	@echo "== testing"
+	"$(NEXTEST)" nextest run --locked --workspace --profile ci
+	cargo test --locked --workspace --doc
+	target/debug/portreeve policy test policies/examples
+	@echo "== all of it passed"
+
+lint: ## Formatting and clippy, warnings are errors
+	@echo "== lints"
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: $(DENY) ## Licences, sources and banned crates
+	@echo "== dependency rules"
+	"$(DENY)" --offline --locked check licenses bans sources
+
+bench: ## The budgets, measured: start, memory, size, time added to a question
+	@scripts/packages $(TEST_PACKAGES)
+	cargo build --locked --release -p sidecar -p integration --bins
+	$(SUDO) target/release/budgets
+
+build: ## The release binary
+	@scripts/packages $(BUILD_PACKAGES)
+	cargo build --locked --release -p sidecar
+
+# Tools that no Debian package has. Unoptimised: they run once, building them takes most of the time.
+$(TOOLS)/bin/cargo-nextest:
+	@echo "== building cargo-nextest (once)"
+	cargo install --quiet --debug --locked --root "$(TOOLS)" --no-default-features --features default-no-update cargo-nextest
+
+$(TOOLS)/bin/cargo-deny:
+	@echo "== building cargo-deny (once)"
+	cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-deny
