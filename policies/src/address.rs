@@ -75,7 +75,7 @@ pub enum AddressRefusal {
 }
 
 /// The services that hand out a node's or a pod's credentials, on fixed addresses.
-pub(crate) const METADATA: [IpAddr; 8] = [
+pub(crate) const METADATA: [IpAddr; 11] = [
     // AWS, Google, Azure, Oracle, OpenStack and most others.
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     // AWS over IPv6.
@@ -91,6 +91,11 @@ pub(crate) const METADATA: [IpAddr; 8] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     // Azure's platform address; a public one by its number.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Oracle's older platform; in a block for protocol assignments.
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    // Tencent, Scaleway.
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),
 ];
 
 /// What kind of special address it is, in any of its disguises; `None` for an ordinary one.

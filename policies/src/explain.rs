@@ -5,12 +5,18 @@ use serde::Serialize;
 
 use crate::{
     file::Mode,
-    name::Name,
     policy::Policy,
     ports::Ports,
-    target::Target,
+    target::{Target, TargetHost},
     verdict::Reason,
 };
+
+mod address;
+mod name;
+mod nearest;
+mod permit;
+
+pub(crate) use nearest::nearest_miss;
 
 /// Permitted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -97,31 +103,91 @@ pub struct Explanation {
     pub permit: Option<String>,
 }
 
-/// Explains what the policy says of a target.
+/// Explains what the policy says of a target. Works for people: it walks every host where it must.
 pub fn explain(policy: &Policy, target: &Target) -> Explanation {
-    Explanation {
-        target: target.clone(),
-        unicode: None,
-        verdict: Decision::Refused,
-        mode: policy.mode(),
-        reason: Some(Reason::NotPermitted),
-        because: String::new(),
-        policy: None,
-        rule: None,
-        file: None,
-        line: None,
-        ports: Ports::none(),
-        nearest: None,
-        permit: None,
+    match &target.host {
+        TargetHost::Name(name) => name::explain(policy, target, name),
+        TargetHost::Address(address) => address::explain(policy, target, *address),
     }
 }
 
-pub(crate) fn nearest_miss(_policy: &Policy, _name: &Name) -> Option<NearestMiss> {
-    None
+impl Explanation {
+    /// A refusal that nothing is known of yet.
+    fn refused(policy: &Policy, target: &Target, because: String) -> Self {
+        Self {
+            target: target.clone(),
+            unicode: None,
+            verdict: Decision::Refused,
+            mode: policy.mode(),
+            reason: None,
+            because,
+            policy: None,
+            rule: None,
+            file: None,
+            line: None,
+            ports: Ports::none(),
+            nearest: None,
+            permit: None,
+        }
+    }
+
+    /// The same, with the place that decides.
+    fn at(mut self, policy: &str, rule: &str, file: &str, line: u32) -> Self {
+        let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        self.policy = told(policy);
+        self.rule = told(rule);
+        self.file = told(file);
+        self.line = (line > 0).then_some(line);
+        self
+    }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.because)
+        let verdict = match self.verdict {
+            Decision::Permitted => "permitted",
+            Decision::Refused => "refused",
+        };
+        write!(f, "{verdict}: {}", self.target)?;
+        if let Some(unicode) = &self.unicode {
+            write!(f, " ({unicode})")?;
+        }
+        write!(f, "\n  {}", self.because)?;
+        if let (Some(policy), Some(rule), Some(file)) = (&self.policy, &self.rule, &self.file) {
+            write!(f, "\n  policy {policy}, rule {rule}, {file}")?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+        }
+        if let Some(nearest) = &self.nearest {
+            write!(f, "\n  nearest: {nearest}")?;
+        }
+        if self.mode == Mode::Audit {
+            write!(f, "\n  the pod is not held: every file that selects it says mode = \"audit\"")?;
+        }
+        if let Some(permit) = &self.permit {
+            write!(f, "\n\nwould be permitted by:\n")?;
+            for line in permit.lines() {
+                write!(f, "\n  {line}")?;
+            }
+        }
+        Ok(())
     }
 }
+
+impl fmt::Display for NearestMiss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, host, ports, policy, rule, file, line } = self;
+        match kind {
+            NearestKind::OtherPort => write!(f, "{host} is permitted on {ports}"),
+            NearestKind::OnlyBelow => write!(f, "{host} permits the names below, on {ports}, and not the name itself"),
+            NearestKind::OnlyAbove => write!(f, "{host} itself is permitted, on {ports}, and no name below it"),
+            NearestKind::Sibling => write!(f, "{host}, under the same parent, is permitted on {ports}"),
+            NearestKind::Spelling => write!(f, "{host}, spelt almost alike, is permitted on {ports}"),
+        }?;
+        write!(f, " (policy {policy}, rule {rule}, {file}:{line})")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::{
     host::HostPattern,
     ports::Ports,
     preset::Preset,
-    problem::{Problem, Problems, Severity, Source, line_of},
+    problem::{Problem, Problems, Severity, Source},
     surroundings::Pod,
     target::Target,
 };
@@ -301,9 +301,5 @@ impl PolicyFile {
 
     pub(crate) fn problem(&self, severity: Severity, span: Range<usize>, message: String, label: String, hint: Option<String>) -> Problem {
         Problem { severity, message, label, hint, span, source: Arc::clone(&self.source) }
-    }
-
-    pub(crate) fn line_at(&self, span: &Range<usize>) -> u32 {
-        line_of(&self.source.text, span.start)
     }
 }

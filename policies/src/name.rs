@@ -167,6 +167,11 @@ impl Name {
         Suffixes { rest: Some(&self.wire) }
     }
 
+    /// The name whose octets these are; for octets that came from [`Name::wire`] alone.
+    pub(crate) fn from_wire(wire: &[u8]) -> Self {
+        Self { wire: wire.into() }
+    }
+
     /// How many labels there are.
     pub(crate) fn depth(&self) -> usize {
         self.labels().count()

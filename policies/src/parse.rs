@@ -1,5 +1,27 @@
-//! From a file's text to a policy file, or to every problem it has.
-use crate::{file::PolicyFile, problem::{Problems, Source}};
+//! From a file's text to a policy file, or to every problem it has: the text is walked whole, whatever is wrong with a part of it.
+use std::{ops::Range, sync::Arc};
+
+use toml::de::DeTable;
+
+use crate::{
+    file::PolicyFile,
+    problem::{Problems, Severity, Source, line_of},
+};
+
+mod fields;
+mod host;
+mod range;
+mod report;
+mod rules;
+mod shared;
+mod top;
+mod value;
+
+pub(crate) use range::takes_dns;
+use report::Report;
+
+/// A ConfigMap holds no more; a longer text is no policy but a mistake.
+const LONGEST: usize = 1024 * 1024;
 
 /// What became of a text.
 #[derive(Clone, Debug)]
@@ -12,6 +34,32 @@ pub struct Parsed {
 
 /// Reads a policy file. Never fails half-way: all its problems are found at once.
 pub fn parse(source: &Source) -> Parsed {
-    let _ = source;
-    Parsed { file: None, problems: Problems::none() }
+    let source = Arc::new(source.clone());
+    let mut report = Report::new(Arc::clone(&source));
+    if source.text.len() > LONGEST {
+        report.error(0..0, "the file is longer than 1 MiB", "too long for a policy", Some("split it: all files that select a pod are united".to_owned()));
+        return Parsed { file: None, problems: report.into_problems() };
+    }
+    let (table, mistakes) = DeTable::parse_recoverable(&source.text);
+    let torn: Vec<Range<usize>> = mistakes.iter().map(|mistake| mistake.span().unwrap_or(0..0)).collect();
+    let read = top::policy_file(&mut report, table.get_ref());
+    if !torn.is_empty() {
+        // What stands on a torn line was guessed, and what seems to be missing may be there: only what is sure is told.
+        let torn_lines: Vec<u32> = torn.iter().map(|span| line_of(&source.text, span.start)).collect();
+        report.keep_certain(&torn_lines);
+        let mut told = Vec::new();
+        for (mistake, (span, line)) in mistakes.iter().zip(torn.into_iter().zip(torn_lines)) {
+            // One mistake a line: the others follow from it.
+            if !told.contains(&line) {
+                told.push(line);
+                report.error(span, format!("not TOML: {}", mistake.message()), "here", None);
+            }
+        }
+    }
+    let problems = report.into_problems();
+    let sound = problems.iter().all(|problem| problem.severity() == Severity::Warning);
+    Parsed { file: read.filter(|_| sound), problems }
 }
+
+#[cfg(test)]
+mod tests;

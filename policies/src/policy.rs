@@ -7,6 +7,7 @@ use crate::{
     file::{HttpsRecords, Mode, PolicyFile},
     name::Name,
     opening::{Opening, OpeningIndex, RangeDeny},
+    ports::Ports,
     problem::Problems,
     surroundings::{Pod, Surroundings},
     verdict::{Grant, Place, Reason, Refusal, Verdict},
@@ -35,8 +36,18 @@ pub struct FileInUse {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) openings: Box<[OpeningIndex]>,
+    /// What the rules would open and something takes away: for explanations.
+    pub(crate) withheld: Box<[Withheld]>,
     pub(crate) https_records: HttpsRecords,
     pub(crate) srv_targets: bool,
+}
+
+/// Ports that a rule would open and that something takes away.
+#[derive(Clone, Debug)]
+pub(crate) struct Withheld {
+    pub(crate) ports: Ports,
+    pub(crate) reason: Reason,
+    pub(crate) place: Place,
 }
 
 /// What becomes of a name that some pattern matches.

@@ -129,11 +129,6 @@ impl Problems {
         draw::report(self, style)
     }
 
-    pub(crate) fn push(&mut self, problem: Problem) {
-        self.list.push(problem);
-        self.sort();
-    }
-
     pub(crate) fn from_list(list: Vec<Problem>) -> Self {
         let mut problems = Self { list };
         problems.sort();

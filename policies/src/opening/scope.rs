@@ -22,10 +22,6 @@ impl Scope {
         Self { inner: Arc::new(Patterns { within, without }) }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inner.within.is_empty()
-    }
-
     /// Whether every name of `older` is a name of this one.
     pub(crate) fn covers(&self, older: &Scope) -> bool {
         if self == older {
