@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,8 @@ use crate::{Finished, Namespace, Pod, World};
 /// When the name cannot be read or no socket can be had.
 #[must_use]
 pub fn ask(namespace: &Arc<Namespace>, server: SocketAddr, name: &str, record_type: RecordType, limit: Duration) -> Option<Message> {
-    let mut name = Name::from_str(name).expect("a name");
+    // from_ascii keeps the case, from_str does not.
+    let mut name = Name::from_ascii(name).expect("a name");
     name.set_fqdn(true);
     let id = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |at| at.subsec_micros() as u16);
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);

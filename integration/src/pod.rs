@@ -4,11 +4,12 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 
 use crate::namespace::set_sysctl;
-use crate::world::{RESOLVER, ip_batch};
+use crate::world::{RESOLVER, ip_batch, load_nft};
 use crate::{Cmd, Namespace, Watcher, World};
 
 /// A pod of a [`World`].
@@ -51,11 +52,13 @@ impl Pod {
     fn connect(&self) {
         let (wire, tid) = (self.wire(), self.namespace.tid());
         let (gate_mac, pod_mac) = (self.gateway_mac(), self.mac());
+        // An index that differs from eth0's: the kernel notices a carrier late (up to 1 s) on a device whose peer has the same.
+        let index = 1000 + u32::from(self.number);
         let (gate, gate6, own, own6) = (self.gateway(), self.gateway6(), self.v4(), self.v6());
         ip_batch(
             self.world.outside(),
             format!(
-                "link add {wire} address {gate_mac} type veth peer name eth0 address {pod_mac} netns {tid}\n\
+                "link add {wire} index {index} address {gate_mac} type veth peer name eth0 address {pod_mac} netns {tid}\n\
                  addr add {gate}/24 dev {wire}\n\
                  addr add {gate6}/64 dev {wire} nodad\n\
                  link set {wire} up\n"
@@ -72,6 +75,10 @@ impl Pod {
                  route add default via {gate6}\n"
             ),
         );
+        for (namespace, device) in [(&self.namespace, "eth0"), (self.world.outside(), wire.as_str())] {
+            let up = crate::wait_until(Duration::from_secs(5), || namespace.run(|| is_up(device)).then_some(()));
+            assert!(up.is_some(), "{device} of {} does not come up", self.name);
+        }
     }
 
     /// The name it was given.
@@ -177,9 +184,22 @@ impl Pod {
     /// # Panics
     /// With what `nft` said when it refuses.
     pub fn load_nft(&self, ruleset: &str) {
-        let done = self.command("nft").args(["-f", "-"]).input(ruleset).output();
-        assert!(done.ok(), "nft -f in {}: {}", self.name, done.stderr);
+        load_nft(&self.namespace, ruleset);
     }
+}
+
+/// IPv6 runs on the device: the kernel has given it a link-local address, and none is tentative. It does so when it has noticed
+/// the carrier, which takes some milliseconds; what is sent before is lost.
+fn is_up(device: &str) -> bool {
+    let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    let own = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|words| words.last() == Some(&device));
+    let tentative = |flags: &str| u8::from_str_radix(flags, 16).unwrap_or(0) & 0x40 != 0;
+    let (mut link_local, mut waiting) = (false, false);
+    for words in own {
+        link_local |= words[0].starts_with("fe80");
+        waiting |= tentative(words[4]);
+    }
+    link_local && !waiting
 }
 
 fn write_etc(files: &Path, name: &str) {

@@ -107,6 +107,14 @@ impl World {
     pub fn command(&self, program: &str) -> Cmd {
         Cmd::new(self.outside(), program)
     }
+
+    /// Loads a ruleset text outside with `nft -f`: to cut a wire for a while.
+    ///
+    /// # Panics
+    /// With what `nft` said when it refuses.
+    pub fn load_nft(&self, ruleset: &str) {
+        load_nft(self.outside(), ruleset);
+    }
 }
 
 impl Default for World {
@@ -122,4 +130,13 @@ impl Default for World {
 pub(crate) fn ip_batch(namespace: &Arc<Namespace>, lines: String) {
     let done = Cmd::new(namespace, "ip").args(["-batch", "-"]).input(lines.clone()).output();
     assert!(done.ok(), "ip -batch in {}: {}\n{lines}", namespace.name(), done.stderr);
+}
+
+/// Runs `nft -f` in the namespace.
+///
+/// # Panics
+/// With what `nft` said when it refuses.
+pub(crate) fn load_nft(namespace: &Arc<Namespace>, ruleset: &str) {
+    let done = Cmd::new(namespace, "nft").args(["-f", "-"]).input(ruleset).output();
+    assert!(done.ok(), "nft -f in {}: {}", namespace.name(), done.stderr);
 }
