@@ -248,3 +248,6 @@ impl PlainAnswer {
         self.left_out.stripped > 0
     }
 }
+
+#[cfg(test)]
+mod tests;

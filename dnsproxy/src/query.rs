@@ -186,3 +186,6 @@ fn objection(question: &hickory_proto::op::Query) -> Option<ResponseCode> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ impl Upstreams {
                     Err(error) => {
                         tracing::debug!(upstream = %server.address(), %error, "an upstream gave no answer");
                         counters.upstream_errors.one();
-                        *spoken = matches!(error, AskError::Code(_));
+                        *spoken = matches!(error, AskError::Code(_) | AskError::Broken);
                         server.failed(&error);
                     }
                 }

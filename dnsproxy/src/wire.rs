@@ -67,6 +67,9 @@ pub(crate) fn encode(message: &Message, opt: Option<&Opt>, limit: u16) -> Option
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_max_size(limit.checked_sub(length(opt.len()))?);
     message.emit(&mut encoder).ok()?;
+    // A record that did not fit is taken back by the encoder's offset alone: its first bytes are still in the buffer.
+    let end = encoder.offset();
+    bytes.truncate(end);
     if !opt.is_empty() {
         bytes.extend_from_slice(&opt);
         let count = bytes.get_mut(10..12)?;
@@ -97,3 +100,6 @@ pub(crate) fn covered_type(record: &Record) -> Option<RecordType> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

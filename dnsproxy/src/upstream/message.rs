@@ -47,6 +47,8 @@ pub(super) enum Accepted {
     Truncated,
     /// The answer with the name in another case.
     OtherCase,
+    /// The answer, with records that cannot be read.
+    Broken,
 }
 
 impl Asked {
@@ -100,8 +102,10 @@ impl Asked {
         if header.truncation {
             return Some(Accepted::Truncated);
         }
-        let message = Message::from_vec(bytes).ok()?;
-        Some(Accepted::Whole(UpstreamReply { message, from }))
+        Some(match Message::from_vec(bytes) {
+            Ok(message) => Accepted::Whole(UpstreamReply { message, from }),
+            Err(_) => Accepted::Broken,
+        })
     }
 }
 

@@ -42,6 +42,9 @@ pub(super) enum AskError {
     /// It answered with an error code: asking it again would not help.
     #[error("it answered {0}")]
     Code(ResponseCode),
+    /// It answered with records that cannot be read: asking it again would not help.
+    #[error("its answer cannot be read")]
+    Broken,
     /// It sent so much that answered no question of ours that the try was given up.
     #[error("it sent only what answers no question of ours")]
     Strays,
@@ -60,7 +63,7 @@ pub enum Trouble {
     Unreachable,
     /// It answered SERVFAIL or another error code: it is there, but could not help.
     ErrorCode,
-    /// What it sent answered no question.
+    /// What it sent cannot be read or answered no question.
     Garbled,
 }
 
@@ -70,7 +73,7 @@ impl std::fmt::Display for Trouble {
             Self::TimedOut => "no answer in time",
             Self::Unreachable => "unreachable",
             Self::ErrorCode => "answered with an error code",
-            Self::Garbled => "sent what answers no question",
+            Self::Garbled => "sent what cannot be read or answers no question",
         })
     }
 }
@@ -85,7 +88,7 @@ pub struct UpstreamHealth {
     pub answered: u64,
     /// Tries that gave none.
     pub failed: u64,
-    /// Tries without a sign of life since the last one with: not 0 = down. An error code is a sign of life.
+    /// Tries without a sign of life since the last one with: not 0 = down. An error code or a broken answer is a sign of life.
     pub failed_in_a_row: u64,
     /// How long the last answer took.
     pub last_answer: Option<Duration>,
@@ -138,6 +141,7 @@ impl Server {
             let asked = Asked::new(query, manner).ok_or(AskError::Question)?;
             match self.exchange(&asked, identity, counters).await? {
                 Accepted::OtherCase if manner.mixed_case => manner.mixed_case = false,
+                Accepted::Broken => return Err(AskError::Broken),
                 Accepted::OtherCase | Accepted::Truncated => return Err(AskError::Strays),
                 Accepted::Whole(reply) => match reply.rcode() {
                     ResponseCode::NoError | ResponseCode::NXDomain => {
@@ -145,7 +149,8 @@ impl Server {
                         self.lacks_edns.fetch_or(!manner.edns, Relaxed);
                         return Ok(reply);
                     }
-                    ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS if manner.edns => manner.edns = false,
+                    // 16 is BADVERS; the parser calls it by its other name.
+                    ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADSIG if manner.edns => manner.edns = false,
                     other => return Err(AskError::Code(other)),
                 },
             }
@@ -177,11 +182,11 @@ impl Server {
             AskError::TimedOut => 1,
             AskError::Socket(_) => 2,
             AskError::Code(_) => 3,
-            AskError::Strays | AskError::Question => 4,
+            AskError::Broken | AskError::Strays | AskError::Question => 4,
         };
         self.last_trouble.store(trouble, Relaxed);
         match error {
-            AskError::Code(_) => self.failed_in_a_row.store(0, Relaxed),
+            AskError::Code(_) | AskError::Broken => self.failed_in_a_row.store(0, Relaxed),
             _ => {
                 self.failed_in_a_row.fetch_add(1, Relaxed);
             }

@@ -1,0 +1,119 @@
+//! Parsing never panics, and what it lets through has the shape it promises.
+
+use hickory_proto::op::Query as Question;
+use proptest::prelude::*;
+
+use super::*;
+use crate::reply::Reply;
+
+fn valid(name: &str, rtype: RecordType) -> Vec<u8> {
+    let mut message = Message::query();
+    message.queries.push(Question::query(WireName::from_ascii(name).unwrap(), rtype));
+    message.to_vec().unwrap()
+}
+
+fn rcode(bytes: &[u8]) -> Option<ResponseCode> {
+    match Query::parse(bytes, Transport::Udp) {
+        Parsed::Rejected(rejected) => Some(rejected.rcode()),
+        Parsed::Query(_) => Some(ResponseCode::NoError),
+        Parsed::Ignored => None,
+    }
+}
+
+#[test]
+fn a_plain_question_is_read() {
+    let Parsed::Query(query) = Query::parse(&valid("WWW.example.com.", RecordType::A), Transport::Udp) else { panic!() };
+    assert_eq!(query.name().to_string(), "www.example.com");
+    assert_eq!(query.wire_name().to_ascii(), "WWW.example.com.");
+    assert!(query.wants_addresses() && !query.dnssec_ok());
+}
+
+#[test]
+fn types_that_are_no_question_are_turned_away() {
+    for (rtype, expected) in [
+        (0, ResponseCode::FormErr),
+        (41, ResponseCode::FormErr),
+        (249, ResponseCode::FormErr),
+        (250, ResponseCode::FormErr),
+        (251, ResponseCode::Refused),
+        (252, ResponseCode::Refused),
+        (253, ResponseCode::FormErr),
+        (255, ResponseCode::NoError),
+        (256, ResponseCode::NoError),
+        (65_535, ResponseCode::NoError),
+    ] {
+        assert_eq!(rcode(&valid("example.com.", RecordType::from(rtype))), Some(expected), "{rtype}");
+    }
+}
+
+#[test]
+fn two_opt_records_are_a_format_error() {
+    let mut bytes = valid("example.com.", RecordType::A);
+    let opt = [0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0];
+    bytes.extend(opt);
+    bytes[11] = 1;
+    assert_eq!(rcode(&bytes), Some(ResponseCode::NoError));
+    bytes.extend(opt);
+    bytes[11] = 2;
+    assert_eq!(rcode(&bytes), Some(ResponseCode::FormErr));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_get_a_reply_that_can_be_read_or_none(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        check(&bytes)?;
+    }
+
+    /// Most random bytes fail at the header; these get past it.
+    #[test]
+    fn bytes_behind_a_good_header_do_too(
+        additionals in 0_u16..3,
+        tail in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(0xc0), Just(12), Just(41)], 0..300),
+    ) {
+        let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0];
+        bytes.extend(additionals.to_be_bytes());
+        bytes.extend(tail);
+        check(&bytes)?;
+    }
+
+    #[test]
+    fn a_good_question_with_one_byte_changed_does_too(place in 0_usize..60, value: u8) {
+        let mut message = Message::query();
+        message.queries.push(Question::query(WireName::from_ascii("www.example.com.").unwrap(), RecordType::A));
+        message.edns = Some(hickory_proto::op::Edns::new());
+        let mut bytes = message.to_vec().unwrap();
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte = value;
+        }
+        check(&bytes)?;
+    }
+}
+
+/// Parses, and answers whatever came out of it.
+fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        match Query::parse(bytes, transport) {
+            Parsed::Ignored => prop_assert!(bytes.len() < 12 || bytes[2] & 0x80 != 0),
+            Parsed::Rejected(rejected) => {
+                let reply = Reply::reject(&rejected);
+                prop_assert_ne!(reply.rcode(), ResponseCode::NoError);
+                readable(&reply, bytes)?;
+            }
+            Parsed::Query(query) => readable(&Reply::fail(&query, crate::reply::Failure::Upstream), bytes)?,
+        }
+    }
+    Ok(())
+}
+
+/// The reply can be read, fits, bears the id, and says it is a reply.
+fn readable(reply: &Reply, query: &[u8]) -> Result<(), TestCaseError> {
+    let message = Message::from_vec(reply.bytes()).expect("our own reply");
+    prop_assert_eq!(message.metadata.id.to_be_bytes(), [query[0], query[1]]);
+    prop_assert_eq!(message.metadata.message_type, MessageType::Response);
+    // By number: 16 has two names.
+    prop_assert_eq!(u16::from(message.metadata.response_code), u16::from(reply.rcode()));
+    prop_assert!(reply.bytes().len() <= 1232);
+    Ok(())
+}
