@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use policies::{Date, Mode, Pod, Policy, PolicyFile, Problems, Severity, Style, Surroundings};
 
@@ -54,6 +54,19 @@ impl Loader {
     /// A loader for this pod. The date of `surroundings` is set anew at each load.
     pub fn new(dirs: Vec<PathBuf>, pod: Pod, surroundings: Surroundings) -> Self {
         Loader { dirs, pod, surroundings, seen: None }
+    }
+
+    /// The first load. A file that goes while it is read (the kubelet swaps whole directories) is looked for again a few times.
+    pub fn load_first(&mut self) -> Result<Loaded, LoadError> {
+        let mut tries = 3;
+        loop {
+            match self.load() {
+                Some(Err(LoadError::Read(_))) if tries > 0 => std::thread::sleep(Duration::from_millis(20)),
+                Some(outcome) => return outcome,
+                None => self.forget(),
+            }
+            tries -= 1;
+        }
     }
 
     /// Reads everything. `None`: nothing is different from the last time, be that a success or not.

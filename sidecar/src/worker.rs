@@ -104,25 +104,7 @@ impl Prepared {
         if !args.listen.ip().is_loopback() || matches!(args.listen.port(), 0 | 53) {
             return Err(StartError::Listen(args.listen));
         }
-        let resolv_conf = match ResolvConf::read(&args.resolv_conf) {
-            Ok(conf) => conf,
-            // Only the search list is missed then.
-            Err(error) if !args.upstream.is_empty() => {
-                tracing::warn!(error = crate::exit::chain(&error), "going on without a search list");
-                ResolvConf::default()
-            }
-            Err(error) => return Err(StartError::Surroundings(error)),
-        };
-        let upstreams: Vec<SocketAddr> = match args.upstream.is_empty() {
-            true => resolv_conf.nameservers.clone(),
-            false => args.upstream.iter().map(|upstream| upstream.0).collect(),
-        };
-        if upstreams.is_empty() {
-            return Err(StartError::NoUpstream(args.resolv_conf.display().to_string()));
-        }
-        let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
-        let control = control::bind(&args.control).map_err(StartError::Control)?;
-
+        let (resolv_conf, upstreams) = whom_to_ask(&args)?;
         let surroundings = Surroundings {
             resolvers: upstreams.iter().map(SocketAddr::ip).collect(),
             cluster_domain: resolv_conf.cluster_domain(),
@@ -131,31 +113,19 @@ impl Prepared {
             host_ips: host_ips(),
             today: today(),
         };
-        let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
         let nothing = Arc::new(Policy::nothing());
         let identity = Identity { mark: random()?, priority: random()? };
-        let frame = Frame {
-            proxy: nft::Proxy {
-                uid: args.uid,
-                mark: identity.mark,
-                priority: identity.priority,
-                port: args.listen.port(),
-                upstreams: upstreams.clone(),
-            },
-            raw_guard: match args.raw_guard {
-                RawGuardArg::Require => RawGuard::Require,
-                RawGuardArg::Prefer => RawGuard::Prefer,
-                RawGuardArg::Off => RawGuard::Off,
-            },
-            log: Log::default(),
-            sizes: Sizes::default(),
-        };
+        // The fence before all else: whatever fails from here on, the pod is closed.
+        let frame = frame(&args, identity, &upstreams);
         let firewall = Firewall::open().map_err(StartError::Firewall)?;
         let mut fence = Fence::establish(firewall, frame, nothing.clone()).map_err(StartError::Establish)?;
+        let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
+        let control = control::bind(&args.control).map_err(StartError::Control)?;
+        let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
         privileges::drop_to(args.uid).map_err(StartError::Privileges)?;
 
         let mut loader = Loader::new(args.policies.clone(), pod, surroundings);
-        let first = loader.load().unwrap_or(Err(LoadError::Audit));
+        let first = loader.load_first();
         // A policy that cannot be loaded opens nothing: what an earlier worker had opened closes now.
         let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
         fence.load(policy).map_err(|error| StartError::Establish(EstablishError::Install(error)))?;
@@ -204,6 +174,42 @@ impl Prepared {
         // The proxy bounds its own drain. An error is a panic inside, which ended it all the same.
         let _ = proxy.await;
         Ok(Exit::Success)
+    }
+}
+
+/// resolv.conf, and the resolvers to ask: those of the command line, else its own.
+fn whom_to_ask(args: &RunArgs) -> Result<(ResolvConf, Vec<SocketAddr>), StartError> {
+    let resolv_conf = match ResolvConf::read(&args.resolv_conf) {
+        Ok(conf) => conf,
+        // Only the search list is missed then.
+        Err(error) if !args.upstream.is_empty() => {
+            tracing::warn!(error = crate::exit::chain(&error), "going on without a search list");
+            ResolvConf::default()
+        }
+        Err(error) => return Err(StartError::Surroundings(error)),
+    };
+    let upstreams: Vec<SocketAddr> = match args.upstream.is_empty() {
+        true => resolv_conf.nameservers.clone(),
+        false => args.upstream.iter().map(|upstream| upstream.0).collect(),
+    };
+    if upstreams.is_empty() {
+        return Err(StartError::NoUpstream(args.resolv_conf.display().to_string()));
+    }
+    Ok((resolv_conf, upstreams))
+}
+
+/// The part of the ruleset that no policy changes.
+fn frame(args: &RunArgs, identity: Identity, upstreams: &[SocketAddr]) -> Frame {
+    let Identity { mark, priority } = identity;
+    Frame {
+        proxy: nft::Proxy { uid: args.uid, mark, priority, port: args.listen.port(), upstreams: upstreams.to_vec() },
+        raw_guard: match args.raw_guard {
+            RawGuardArg::Require => RawGuard::Require,
+            RawGuardArg::Prefer => RawGuard::Prefer,
+            RawGuardArg::Off => RawGuard::Off,
+        },
+        log: Log::default(),
+        sizes: Sizes::default(),
     }
 }
 

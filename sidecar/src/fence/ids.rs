@@ -87,3 +87,6 @@ impl RuleIds {
         self.last
     }
 }
+
+#[cfg(test)]
+mod tests;
