@@ -18,7 +18,7 @@ pub const DEFAULT_UID: u32 = 5453;
 
 /// Holds what this pod may reach, by name.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, about, max_term_width = 100)]
+#[command(name = "portreeve", version, about = "Holds what this pod may reach, by name", max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -54,7 +54,7 @@ pub fn print_status(args: &StatusArgs) -> Result<Exit, Failure> {
             output::line(&format!("not ready: {}", crate::exit::chain(&error)))?;
             return Ok(Exit::Refused);
         }
-        Err(error) => return Err(Failure::failed(error)),
+        Err(error) => return Err(Failure::usage(error)),
     };
     if args.json {
         output::json(&status)?;
