@@ -1,25 +1,45 @@
 //! One handle on the kernel: reading the standing ruleset back, replacing it in one batch, and committing leases.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashMap, io, net::IpAddr, time::Duration};
+
+use nix::errno::Errno;
+
+use crate::{
+    ruleset::{Ip, NETDEV_TABLE, Names, TABLE},
+    sys::{Batch, Family, Ident, Netlink, Table},
+};
 
 mod commit;
+mod devices;
 mod error;
 mod install;
+mod leases;
 mod read;
+mod standing;
 
 pub use commit::{Answer, Change, CommitError, Kind};
+pub use devices::Devices;
 pub use error::{CountError, InstallError, OpenError, RawGuardMissing, ReadError, RefreshError};
-pub use install::{Devices, Installed, Missing, RawGuardState};
+pub use install::{Installed, Missing, RawGuardState};
 pub use read::{Counted, InUse, ReadBack, Standing};
 
 /// A lease whose wanted and present time left differ by less than this is left alone by [`Firewall::install`].
 pub const LEASE_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// How [`Firewall::open_with`] behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether the tables are claimed.
     pub ownership: Ownership,
+    /// Bytes of the netlink socket's buffers. The default of 8 MiB holds a ruleset of some thousand rules and leases; it is a bound, not
+    /// memory that is taken.
+    pub buffer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ownership: Ownership::default(), buffer: 8 * 1024 * 1024 }
+    }
 }
 
 /// Whether other processes can change our tables.
@@ -46,15 +66,50 @@ pub struct Lease {
     pub left: Duration,
 }
 
+/// The lease sets of one opening.
+#[derive(Debug, Clone)]
+struct LeaseSets {
+    v4: Ident,
+    v6: Ident,
+}
+
+impl LeaseSets {
+    fn of(key: &str) -> Self {
+        let names = Names::of(key);
+        Self { v4: names.leases(Ip::V4), v6: names.leases(Ip::V6) }
+    }
+
+    const fn get(&self, address: IpAddr) -> &Ident {
+        match address {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        }
+    }
+}
+
 /// The kernel's firewall of this network namespace. Synchronous and never waiting: netlink answers before the call returns.
-#[derive(Debug)]
 pub struct Firewall {
     options: Options,
+    netlink: Netlink,
+    /// Used again for every commit: no allocation on the way of a lease.
+    batch: Batch,
+    inet: Table,
+    netdev: Table,
+    /// The openings that take leases, by key, as of the last installation or read-back.
+    sets: HashMap<String, LeaseSets>,
+    /// Whether the raw guard stands.
+    guarded: bool,
+}
+
+impl std::fmt::Debug for Firewall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Firewall").field("netlink", &self.netlink).field("leased", &self.sets.len()).finish_non_exhaustive()
+    }
 }
 
 impl Firewall {
     /// Opens the netlink socket of the calling thread's network namespace with default [`Options`], and asks once whether the kernel has
-    /// nf_tables and lets us use it.
+    /// nf_tables and lets us use it. Tables that are claimed stay claimed for as long as this value lives.
     ///
     /// # Errors
     /// [`OpenError`] tells a missing nf_tables and a missing permission apart.
@@ -67,6 +122,44 @@ impl Firewall {
     /// # Errors
     /// As [`Firewall::open`].
     pub fn open_with(options: Options) -> Result<Self, OpenError> {
-        Ok(Self { options })
+        let netlink = Netlink::open(options.buffer).map_err(told)?;
+        let mut firewall = Self {
+            options,
+            netlink,
+            batch: Batch::new(),
+            inet: Table { family: Family::Inet, name: Ident::new(TABLE) },
+            netdev: Table { family: Family::Netdev, name: Ident::new(NETDEV_TABLE) },
+            sets: HashMap::new(),
+            guarded: false,
+        };
+        firewall.netlink.has_table(&firewall.inet).map_err(told)?;
+        Ok(firewall)
+    }
+}
+
+fn told(error: io::Error) -> OpenError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM | Errno::EACCES) => OpenError::NotPermitted(error),
+        // No such subsystem of nfnetlink; no such family of nf_tables; no netfilter netlink at all.
+        Some(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT) => OpenError::NoNfTables(error),
+        _ => OpenError::Socket(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firewall_can_be_moved_to_another_thread() {
+        const fn send<T: Send>() {}
+        send::<Firewall>();
+    }
+
+    #[test]
+    fn a_missing_subsystem_and_a_missing_right_are_told_apart() {
+        assert!(matches!(told(Errno::EINVAL.into()), OpenError::NoNfTables(_)));
+        assert!(matches!(told(Errno::EPERM.into()), OpenError::NotPermitted(_)));
+        assert!(matches!(told(Errno::EMFILE.into()), OpenError::Socket(_)));
     }
 }

@@ -6,6 +6,22 @@ use ipnet::IpNet;
 
 use crate::{Ports, RuleId};
 
+mod dispatch;
+mod dns;
+mod egress;
+mod guards;
+mod line;
+mod names;
+mod openings;
+mod plan;
+pub(crate) mod raw_guard;
+mod ranges;
+
+pub(crate) use line::Ip;
+pub(crate) use names::Names;
+pub(crate) use openings::parse_record;
+pub(crate) use plan::{Content, DENIED, Extras, LIVE_RULES, Plan, UDATA_KEY, UDATA_NAME, address_key};
+
 /// The table of families IPv4 and IPv6 that holds the ruleset.
 pub const TABLE: &str = "portreeve";
 /// The table of family `netdev` that holds the raw guard. It has the same name.

@@ -28,13 +28,14 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// The table is gone: install again.
+    #[error("the table has vanished")]
+    TableVanished,
     /// The tables changed under every try.
-    #[error("{what} changed under every one of {tries} tries to read it")]
+    #[error("{what} changed every time it was read")]
     Unsteady {
         /// What was asked for.
         what: String,
-        /// How often.
-        tries: u32,
     },
 }
 
@@ -73,6 +74,9 @@ pub enum RawGuardMissing {
     /// No egress hook: the kernel is older than 5.16 or built without it.
     #[error("the kernel has no netdev egress hook (hint: Linux 5.16 with CONFIG_NETFILTER_EGRESS)")]
     NoEgressHook(#[source] io::Error),
+    /// The devices could not be listed.
+    #[error("cannot list the network devices")]
+    NoDeviceList(#[source] io::Error),
     /// The hook is there, `meta rtclassid` is not.
     #[error("the kernel cannot tell routed frames from raw ones (hint: CONFIG_IP_ROUTE_CLASSID)")]
     NoRouteClass(#[source] io::Error),

@@ -1,18 +1,22 @@
 //! The kernel as the database: what a process before this one left.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr};
 
-use super::{CountError, Firewall, Lease, ReadError};
-use crate::RuleId;
+use super::{CountError, Firewall, Lease, LeaseSets, ReadError, leases};
+use crate::{
+    RuleId,
+    ruleset::{DENIED, Ip, LIVE_RULES, Names, UDATA_KEY, parse_record},
+    sys::{Ident, SetFlags, SetSeen, UserData},
+};
 
 /// What stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadBack {
     /// Whether our table stands at all.
     pub table_exists: bool,
-    /// The openings with their ids.
+    /// The openings with their ids, in order of their ids.
     pub openings: Vec<Standing>,
-    /// Ids that hold without an opening (`revoke = "new"`).
+    /// Ids that hold without an opening (`revoke = "new"`), in order.
     pub retained: Vec<RuleId>,
     /// The leases that are live.
     pub leases: Vec<Lease>,
@@ -47,13 +51,51 @@ pub struct Counted {
     pub bytes: u64,
 }
 
+/// The opening's key and the family, if the set holds leases.
+pub(super) fn lease_set(set: &SetSeen) -> Option<(String, Ip)> {
+    if set.flags & SetFlags::TIMEOUT == 0 || set.flags & SetFlags::DYNAMIC != 0 {
+        return None;
+    }
+    let key = String::from_utf8(UserData::find(&set.user_data, UDATA_KEY)?.to_vec()).ok()?;
+    Some((key, if set.key_len == 4 { Ip::V4 } else { Ip::V6 }))
+}
+
 impl Firewall {
-    /// Reads the standing openings and leases. An absent table is not an error.
+    /// Reads the standing openings and leases. An absent table is not an error. From here on, and until the next installation, leases can be
+    /// committed to the openings found.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn read_back(&mut self) -> Result<ReadBack, ReadError> {
-        Ok(ReadBack::default())
+        let Some(seen) = self.seen()? else { return Ok(ReadBack::default()) };
+        let mut back = ReadBack { table_exists: true, ..ReadBack::default() };
+        for chain in &seen.chains {
+            if let Some((id, fingerprint, key)) = parse_record(&chain.user_data) {
+                back.openings.push(Standing { key, id, fingerprint });
+            }
+        }
+        back.openings.sort_by_key(|opening| opening.id);
+        let live_rules = Ident::new(LIVE_RULES);
+        if seen.sets.contains_key(&live_rules) {
+            for element in self.elements_of(&live_rules)? {
+                let mark = <[u8; 4]>::try_from(element.key.as_slice()).map(u32::from_ne_bytes);
+                let id = mark.ok().and_then(RuleId::from_ct_mark);
+                back.retained.extend(id.filter(|id| back.openings.iter().all(|opening| opening.id != *id)));
+            }
+        }
+        back.retained.sort_unstable();
+        self.sets.clear();
+        for set in seen.sets.values() {
+            let Some((key, family)) = lease_set(set) else { continue };
+            for element in self.elements_of(&set.name)? {
+                let Some(address) = leases::address(&element.key, family) else { continue };
+                let (name, left) = (leases::name(&element.user_data), leases::left(&element));
+                back.leases.push(Lease { key: key.clone(), address, name, left });
+            }
+            self.sets.insert(key.clone(), LeaseSets::of(&key));
+        }
+        back.leases.sort_by(|one, other| (&one.key, one.address).cmp(&(&other.key, other.address)));
+        Ok(back)
     }
 
     /// The leased addresses that packets went to within the last 90 s.
@@ -61,7 +103,17 @@ impl Firewall {
     /// # Errors
     /// [`ReadError`].
     pub fn in_use(&mut self) -> Result<Vec<InUse>, ReadError> {
-        Ok(Vec::new())
+        let mut found = Vec::new();
+        let keys: Vec<String> = self.sets.keys().cloned().collect();
+        for key in keys {
+            for family in Ip::BOTH {
+                let elements = self.elements_of(&Names::of(&key).used(family))?;
+                let addresses = elements.iter().filter_map(|element| leases::address(&element.key, family));
+                found.extend(addresses.map(|address| InUse { key: key.clone(), address }));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Reads the counter of denied packets; it survives reloads.
@@ -69,6 +121,11 @@ impl Firewall {
     /// # Errors
     /// [`CountError`].
     pub fn denied(&mut self) -> Result<Counted, CountError> {
-        Err(CountError::TableVanished)
+        match self.netlink.counter(&self.inet, &Ident::new(DENIED)) {
+            Ok(Some((packets, bytes))) => Ok(Counted { packets, bytes }),
+            Ok(None) => Err(CountError::TableVanished),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CountError::TableVanished),
+            Err(error) => Err(CountError::Refused(error)),
+        }
     }
 }

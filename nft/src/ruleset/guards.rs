@@ -1,0 +1,74 @@
+//! What holds whatever the policy says: forged replies, forwarding, the kernel's own packets, and how a refusal is told.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{
+    Log,
+    line::{Ip, L4, NEW, line},
+    plan::{DENIED, LIVE_RULES, MLD_TYPES, ND_TYPES, Plan, SPOOFED},
+};
+use crate::{
+    PortRange,
+    sys::{Hook, HookKind, Policy},
+};
+
+/// The ct mark of flows that came in by a device other than lo.
+pub(crate) const CAME_IN: u32 = 0xffff_0000;
+
+const DNS: u16 = 53;
+
+pub(crate) fn chains(plan: &mut Plan) {
+    let loopbacks = [IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(std::net::IpAddr::from(Ipv6Addr::LOCALHOST))];
+
+    plan.base("spoof_out", HookKind::Filter, Hook::OUTPUT, -300, Policy::Accept);
+    plan.rule(
+        line("spoof_out").oif_lo().made_by_a_socket().source_not_local().counter(SPOOFED).comment("no socket speaks for others over loopback").drop(),
+    );
+    for address in loopbacks {
+        plan.rule(line("spoof_out").oif_lo().daddr(address).dport(L4::Udp, PortRange::single(DNS)).notrack());
+        plan.rule(line("spoof_out").oif_lo().saddr(address).udp_sport(DNS).notrack());
+    }
+
+    plan.base("spoof_in", HookKind::Filter, Hook::PREROUTING, -300, Policy::Accept);
+    for address in loopbacks {
+        plan.rule(line("spoof_in").iif_lo().daddr(address).dport(L4::Udp, PortRange::single(DNS)).notrack());
+        plan.rule(line("spoof_in").iif_lo().saddr(address).udp_sport(DNS).notrack());
+    }
+
+    plan.base("came_in", HookKind::Filter, Hook::PREROUTING, -150, Policy::Accept);
+    plan.rule(line("came_in").iif_not_lo().ct_state(NEW).set_ct_mark(CAME_IN).end());
+}
+
+/// What the kernel sends by itself: neighbour discovery, group membership, errors about flows that are open.
+pub(crate) fn kernel_own(plan: &mut Plan) {
+    plan.regular("kernel_own");
+    plan.rule(line("kernel_own").made_by_a_socket().comment("raw sockets are no kernel").goto("tell"));
+    plan.rule(line("kernel_own").icmpv6_type_in(ND_TYPES).hop_limit(Ip::V6, 255).accept());
+    plan.rule(line("kernel_own").icmpv6_type_in(MLD_TYPES).hop_limit(Ip::V6, 1).accept());
+    plan.rule(line("kernel_own").l4(L4::Igmp).hop_limit(Ip::V4, 1).accept());
+    plan.rule(line("kernel_own").goto("tell"));
+
+    plan.regular("errors");
+    plan.rule(line("errors").made_by_a_socket().comment("raw sockets are no kernel").goto("tell"));
+    plan.rule(line("errors").ct_mark_vmap(LIVE_RULES));
+    plan.rule(line("errors").goto("tell"));
+}
+
+pub(crate) fn tell(plan: &mut Plan, log: Log) {
+    plan.regular("tell");
+    plan.rule(line("tell").counter(DENIED).end());
+    plan.rule(line("tell").limit(log.per_second, log.per_second).log(log.group, log.snaplen).end());
+    plan.rule(line("tell").goto("refuse"));
+
+    plan.regular("refuse");
+    plan.rule(line("refuse").l4(L4::Tcp).reject_tcp_reset());
+    plan.rule(line("refuse").reject_admin_prohibited());
+}
+
+pub(crate) fn forward(plan: &mut Plan, log: Log) {
+    plan.base("forward", HookKind::Filter, Hook::FORWARD, 0, Policy::Drop);
+    plan.rule(line("forward").counter(DENIED).comment("pods do not route").end());
+    plan.rule(line("forward").limit(log.per_second, log.per_second).log(log.group, log.snaplen).end());
+}

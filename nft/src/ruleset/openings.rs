@@ -1,0 +1,123 @@
+//! What the policy opens: per opening its sets and the chain that its flows end in, per port the rules that open it.
+
+use super::{
+    Opening, Ruleset, Sizes,
+    dispatch::Block,
+    line::{Ip, L4, Line, line},
+    names::Names,
+    plan::{Plan, UDATA_KEY, UDATA_RECORD},
+    ranges,
+};
+use crate::{
+    RuleId,
+    sys::{Chain, Element, Ident, SetFlags, SetKey, UserData, Verdict},
+};
+
+/// The chain of flows whose rule is gone and that may go on.
+const KEPT: &str = "flow_kept";
+
+/// The record in a flow chain's user data: id and fingerprint.
+pub(crate) fn record(opening: &Opening) -> UserData {
+    let mut data = UserData::default();
+    let mut record = opening.id.get().to_be_bytes().to_vec();
+    record.extend(opening.fingerprint.to_be_bytes());
+    data.put(UDATA_RECORD, &record);
+    data.put(UDATA_KEY, opening.key.as_bytes());
+    let room = UserData::MAX.saturating_sub(data.as_bytes().len() + 3).min(100);
+    let mut comment = format!("{} {}", opening.id, opening.comment);
+    while comment.len() > room {
+        comment.pop();
+    }
+    data.put_comment(0, &comment);
+    data
+}
+
+/// Reads a record back.
+pub(crate) fn parse_record(user_data: &[u8]) -> Option<(RuleId, u64, String)> {
+    let record: [u8; 10] = UserData::find(user_data, UDATA_RECORD)?.try_into().ok()?;
+    let key = std::str::from_utf8(UserData::find(user_data, UDATA_KEY)?).ok()?;
+    let [high, low, fingerprint @ ..] = record;
+    Some((RuleId::new(u16::from_be_bytes([high, low]))?, u64::from_be_bytes(fingerprint), key.to_owned()))
+}
+
+/// `ct mark : goto flow_KEY`
+pub(crate) fn live_rules(ruleset: &Ruleset) -> Vec<Element> {
+    let entry = |id: RuleId, chain: Ident| Element {
+        key: id.mark().to_ne_bytes().to_vec(),
+        verdict: Some(Verdict::Goto(chain)),
+        ..Element::default()
+    };
+    let open = ruleset.openings.iter().map(|opening| entry(opening.id, Names::of(&opening.key).flow()));
+    let kept = ruleset.retained.iter().map(|id| entry(*id, Ident::new(KEPT)));
+    let mut all: Vec<Element> = open.chain(kept).collect();
+    all.sort_by(|one, other| one.key.cmp(&other.key));
+    all.dedup_by(|one, other| one.key == other.key);
+    all
+}
+
+pub(crate) fn sets(plan: &mut Plan, opening: &Opening, sizes: Sizes) {
+    let names = Names::of(&opening.key);
+    for family in Ip::BOTH {
+        if opening.leased {
+            plan.leases(&opening.key, family, sizes);
+        }
+        let elements = ranges::elements(&opening.ranges, family);
+        if !elements.is_empty() {
+            let key = if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 };
+            plan.fixed(names.ranges(family).as_str(), key, SetFlags::INTERVAL, elements);
+        }
+    }
+}
+
+/// Notes the use of a lease, and accepts.
+pub(crate) fn flow(plan: &mut Plan, opening: &Opening) {
+    let names = Names::of(&opening.key);
+    let chain = names.flow();
+    plan.chains.push(Chain { name: chain.clone(), hook: None, user_data: record(opening) });
+    if opening.leased {
+        for family in Ip::BOTH {
+            // The look-up keeps addresses out that no lease opened: a static range may be large.
+            plan.rule(line(chain.as_str()).daddr_in(family, &names.leases(family)).update(family, &names.used(family)).end());
+        }
+    }
+    plan.rule(line(chain.as_str()).accept());
+}
+
+pub(crate) fn kept(plan: &mut Plan) {
+    plan.regular(KEPT);
+    plan.rule(line(KEPT).accept());
+}
+
+/// Where a flow is new, or lost its rule: `ip daddr @KEY_v4 ct mark set … goto flow_KEY`.
+fn open(plan: &mut Plan, opening: &Opening, start: impl Fn(Ip) -> Line) {
+    let names = Names::of(&opening.key);
+    for family in Ip::BOTH {
+        let leases = opening.leased.then(|| names.leases(family));
+        let ranges = (!ranges::elements(&opening.ranges, family).is_empty()).then(|| names.ranges(family));
+        for set in leases.into_iter().chain(ranges) {
+            let rule = start(family).daddr_in(family, &set).set_ct_mark(opening.id.mark());
+            plan.rule(rule.goto(names.flow().as_str()));
+        }
+    }
+}
+
+/// The chain of each port.
+pub(crate) fn ports(plan: &mut Plan, protocol: L4, blocks: &[Block], openings: &[Opening]) {
+    for block in blocks {
+        let chain = block.chain(if protocol == L4::Tcp { "tcp" } else { "udp" });
+        plan.regular(&chain);
+        for opening in block.openings.iter().filter_map(|index| openings.get(*index)) {
+            open(plan, opening, |_| line(&chain));
+        }
+        plan.rule(line(&chain).goto("tell"));
+    }
+}
+
+/// The chain of echo requests.
+pub(crate) fn echo(plan: &mut Plan, openings: &[Opening]) {
+    plan.regular("echo");
+    for opening in openings.iter().filter(|opening| opening.ports.icmp()) {
+        open(plan, opening, |_| line("echo"));
+    }
+    plan.rule(line("echo").goto("tell"));
+}

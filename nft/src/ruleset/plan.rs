@@ -1,0 +1,199 @@
+//! The whole table as values, in the order in which the kernel wants it.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use super::{
+    Ruleset, dispatch, dns, egress, guards,
+    line::{Ip, L4},
+    names::Names,
+    openings,
+};
+use crate::sys::{Chain, Element, Hook, HookKind, Ident, Object, Policy, Rule, Set, SetFlags, SetKey, UserData};
+
+/// Our own entries in user data: nft skips kinds that it does not know.
+pub(crate) const UDATA_RECORD: u8 = 0x70;
+/// The opening's key, of a set or of a chain.
+pub(crate) const UDATA_KEY: u8 = 0x71;
+/// A name that is too long for a comment.
+pub(crate) const UDATA_NAME: u8 = 0x72;
+
+/// The longest key: with the record it leaves room for a comment of 38 bytes.
+pub(crate) const MAX_KEY: usize = 200;
+
+/// How long an address counts as in use after a packet: 90 s.
+const USED_MS: u64 = 90_000;
+
+/// Maps that are filled anew at every installation.
+pub(crate) const LIVE_RULES: &str = "live_rules";
+pub(crate) const TCP_PORTS: &str = "tcp_ports";
+pub(crate) const UDP_PORTS: &str = "udp_ports";
+/// Ranges that nothing opens.
+pub(crate) const V4_DENIED: &str = "v4_denied";
+pub(crate) const V6_DENIED: &str = "v6_denied";
+/// Types that the kernel sends by itself.
+pub(crate) const ND_TYPES: &str = "nd_types";
+pub(crate) const MLD_TYPES: &str = "mld_types";
+/// Counters.
+pub(crate) const DENIED: &str = "denied";
+pub(crate) const SPOOFED: &str = "spoofed";
+/// Connection entries of redirected questions live 2 s.
+pub(crate) const DNS_UDP: &str = "dns_udp";
+pub(crate) const DNS_TCP: &str = "dns_tcp";
+
+/// What a set holds, and who changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Leases: kept over an installation.
+    Leases { key: String, family: Ip },
+    /// Written by the packet path.
+    Used { key: String, family: Ip },
+    /// Said by the ruleset: emptied and filled.
+    Fixed(Vec<Element>),
+}
+
+/// A set and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlannedSet {
+    pub(crate) set: Set,
+    pub(crate) content: Content,
+}
+
+/// The table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    pub(crate) objects: Vec<Object>,
+    pub(crate) sets: Vec<PlannedSet>,
+    pub(crate) chains: Vec<Chain>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Parts that a kernel may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub(crate) ct_timeout: bool,
+}
+
+impl Plan {
+    /// `Err`: why the ruleset contradicts itself.
+    pub(crate) fn new(ruleset: &Ruleset, extras: Extras) -> Result<Self, String> {
+        check(ruleset)?;
+        let mut plan = Self::default();
+        plan.objects(extras);
+        let tcp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp()));
+        let udp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp()));
+        plan.fixed(LIVE_RULES, SetKey::Mark, SetFlags::MAP, openings::live_rules(ruleset));
+        plan.fixed(TCP_PORTS, SetKey::Port, SetFlags::MAP | SetFlags::INTERVAL, dispatch::map(&tcp, "tcp"));
+        plan.fixed(UDP_PORTS, SetKey::Port, SetFlags::MAP | SetFlags::INTERVAL, dispatch::map(&udp, "udp"));
+        plan.fixed(ND_TYPES, SetKey::Icmpv6Type, 0, types(&[133, 135, 136]));
+        plan.fixed(MLD_TYPES, SetKey::Icmpv6Type, 0, types(&[131, 132, 143]));
+        egress::denied_sets(&mut plan, &ruleset.denies);
+        guards::chains(&mut plan);
+        dns::chain(&mut plan, &ruleset.proxy);
+        egress::chain(&mut plan, ruleset, extras);
+        for opening in &ruleset.openings {
+            openings::sets(&mut plan, opening, ruleset.sizes);
+            openings::flow(&mut plan, opening);
+        }
+        openings::kept(&mut plan);
+        openings::ports(&mut plan, L4::Tcp, &tcp, &ruleset.openings);
+        openings::ports(&mut plan, L4::Udp, &udp, &ruleset.openings);
+        openings::echo(&mut plan, &ruleset.openings);
+        guards::tell(&mut plan, ruleset.log);
+        guards::forward(&mut plan, ruleset.log);
+        Ok(plan)
+    }
+
+    fn objects(&mut self, extras: Extras) {
+        self.objects.push(Object::Counter(Ident::new(DENIED)));
+        self.objects.push(Object::Counter(Ident::new(SPOOFED)));
+        if extras.ct_timeout {
+            // In libnftnl's order; for TCP only what follows the end of the exchange is shortened.
+            let udp = [2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let tcp = [10, 10, 60, 10, 10, 5, 2, 2, 10, 10, 10];
+            self.objects.push(Object::CtTimeout { name: Ident::new(DNS_UDP), protocol: L4::Udp as u8, states: udp });
+            self.objects.push(Object::CtTimeout { name: Ident::new(DNS_TCP), protocol: L4::Tcp as u8, states: tcp });
+        }
+    }
+
+    /// A set that the ruleset fills.
+    pub(crate) fn fixed(&mut self, name: &str, key: SetKey, flags: u32, elements: Vec<Element>) {
+        let set = Set {
+            name: Ident::new(name),
+            key,
+            flags: SetFlags(flags),
+            size: 0,
+            timeout: 0,
+            user_data: UserData::default(),
+        };
+        self.sets.push(PlannedSet { set, content: Content::Fixed(elements) });
+    }
+
+    /// The leases of one opening and family, and the note of those in use.
+    pub(crate) fn leases(&mut self, key: &str, family: Ip, sizes: super::Sizes) {
+        let names = Names::of(key);
+        let mut user_data = UserData::default();
+        user_data.put(UDATA_KEY, key.as_bytes());
+        let set = |name, flags, size, timeout| Set {
+            name,
+            key: if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 },
+            flags: SetFlags(flags),
+            size,
+            timeout,
+            user_data: user_data.clone(),
+        };
+        let leases = set(names.leases(family), SetFlags::TIMEOUT, sizes.leases, 0);
+        let used = set(names.used(family), SetFlags::TIMEOUT | SetFlags::DYNAMIC, sizes.used, USED_MS);
+        self.sets.push(PlannedSet { set: leases, content: Content::Leases { key: key.to_owned(), family } });
+        self.sets.push(PlannedSet { set: used, content: Content::Used { key: key.to_owned(), family } });
+    }
+
+    /// A chain that others go to.
+    pub(crate) fn regular(&mut self, name: impl AsRef<str>) {
+        self.chains.push(Chain { name: Ident::new(name.as_ref()), hook: None, user_data: UserData::default() });
+    }
+
+    /// A base chain.
+    pub(crate) fn base(&mut self, name: &str, kind: HookKind, number: u32, priority: i32, policy: Policy) {
+        let hook = Hook { kind, number, priority, policy, device: None };
+        self.chains.push(Chain { name: Ident::new(name), hook: Some(hook), user_data: UserData::default() });
+    }
+
+    pub(crate) fn rule(&mut self, rule: Rule) {
+        self.rules.push(rule);
+    }
+}
+
+fn types(types: &[u8]) -> Vec<Element> {
+    types.iter().map(|kind| Element { key: vec![*kind], ..Element::default() }).collect()
+}
+
+/// The key of a set or a map entry for an address.
+pub(crate) fn address_key(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn check(ruleset: &Ruleset) -> Result<(), String> {
+    let mut ids = HashSet::new();
+    let mut stems = HashSet::new();
+    for opening in &ruleset.openings {
+        if opening.key.is_empty() || opening.key.len() > MAX_KEY {
+            return Err(format!("an opening's key has {} bytes (hint: 1 to {MAX_KEY})", opening.key.len()));
+        }
+        if !ids.insert(opening.id) {
+            return Err(format!("two openings have the id {}", opening.id));
+        }
+        if !stems.insert(Names::of(&opening.key).flow()) {
+            return Err(format!("two openings have the key {}", opening.key));
+        }
+    }
+    if let Some(both) = ruleset.retained.iter().find(|id| ids.contains(id)) {
+        return Err(format!("{both} is an opening's id and retained as well"));
+    }
+    if ruleset.proxy.port == 0 {
+        return Err("the proxy's port is 0".to_owned());
+    }
+    Ok(())
+}
