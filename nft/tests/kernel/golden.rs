@@ -58,7 +58,7 @@ fn check(name: &str, listing: &str) {
 #[test]
 fn a_full_policy_reads_as_it_stands() {
     in_namespace(|| {
-        run("ip", &["link", "add", "eth0", "type", "dummy"]);
+        crate::world::device("eth0");
         let leases = [
             lease("alerts.pagerduty", "203.0.113.7", "events.pagerduty.com", 600),
             lease("apis", "2001:db8::7", "api.example.com", 60),
@@ -79,7 +79,7 @@ fn a_full_policy_reads_as_it_stands() {
 #[test]
 fn an_empty_policy_reads_as_it_stands() {
     in_namespace(|| {
-        run("ip", &["link", "add", "eth0", "type", "dummy"]);
+        crate::world::device("eth0");
         let _ = shared().install(&ruleset(Vec::new()), &[]).unwrap();
         check("empty.nft", &masked(&run("nft", &["list", "ruleset"])));
     });

@@ -42,7 +42,7 @@ fn wanted_leases_stay_untouched_and_others_go_in_the_same_step() {
 #[test]
 fn installing_twice_changes_nothing() {
     in_namespace(|| {
-        run("ip", &["link", "add", "eth0", "type", "dummy"]);
+        crate::world::device("eth0");
         let mut firewall = shared();
         let mut rules = ruleset(vec![opening(1, "web", Ports::tcp_port(443)), opening(2, "all", Ports::new([PortRange::new(0, 65535).unwrap()], [], true))]);
         rules.openings[1].ranges = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
@@ -141,21 +141,21 @@ fn a_ruleset_that_contradicts_itself_changes_nothing() {
 #[test]
 fn devices_that_come_later_are_guarded() {
     in_namespace(|| {
-        run("ip", &["link", "add", "eth0", "type", "dummy"]);
+        crate::world::device("eth0");
         let mut firewall = shared();
         let installed = firewall.install(&ruleset(Vec::new()), &[]).unwrap();
         let RawGuardState::Standing(devices) = installed.raw_guard else { panic!("no guard: {installed:?}") };
         assert!(devices.guarded.contains(&"eth0".to_owned()) && !devices.guarded.contains(&"lo".to_owned()));
-        run("ip", &["link", "add", "frames", "type", "dummy"]);
-        run("ip", &["link", "add", "0dd+name", "type", "dummy"]);
+        crate::world::device("frames");
+        crate::world::device("0dd+name");
         let devices = firewall.refresh_devices().unwrap();
         assert_eq!(devices.added, ["0dd+name", "frames"]);
         assert!(firewall.refresh_devices().unwrap().added.is_empty());
         // Gone and back, and another under an old name.
         run("ip", &["link", "del", "frames"]);
         run("ip", &["link", "set", "eth0", "name", "eth1"]);
-        run("ip", &["link", "add", "eth0", "type", "dummy"]);
-        run("ip", &["link", "add", "frames", "type", "dummy"]);
+        crate::world::device("eth0");
+        crate::world::device("frames");
         let _ = firewall.refresh_devices().unwrap();
         let installed = firewall.install(&ruleset(Vec::new()), &[]).unwrap();
         let RawGuardState::Standing(devices) = installed.raw_guard else { panic!("no guard: {installed:?}") };

@@ -181,3 +181,8 @@ fn element(entry: &serde_json::Value) -> (String, String, u64) {
     let text = |key: &str| element[key].as_str().unwrap_or_default().to_owned();
     (text("val"), text("comment"), element["expires"].as_u64().unwrap_or_default())
 }
+
+/// Makes a device that leads nowhere.
+pub(crate) fn device(name: &str) {
+    run("ip", &["tuntap", "add", "dev", name, "mode", "tap"]);
+}
