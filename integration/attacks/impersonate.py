@@ -5,12 +5,17 @@ import random
 args = arguments("uid", "marks")
 sent, got, error = 0, None, None
 if args.uid is not None:
-    # Capabilities stay over the change of uid (PR_SET_KEEPCAPS), as a container's root can arrange.
+    # Capabilities stay over the change of uid (PR_SET_KEEPCAPS) and are made effective again, as a container's root can arrange.
     import ctypes
 
-    ctypes.CDLL(None).prctl(8, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(8, 1, 0, 0, 0)
     try:
         os.setuid(int(args.uid))
+        header, words = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        libc.capget(header, words)
+        words[0], words[3] = words[1], words[4]  # effective = permitted
+        libc.capset(header, words)
     except OSError as cause:
         error = cause
 out = socket.socket(family(args.to), socket.SOCK_DGRAM)
@@ -23,6 +28,8 @@ try:
 except OSError as cause:
     error = cause
 for guess in range(marks):
+    # Priorities above 6 need NET_ADMIN.
+    out.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, guess % 7)
     mark = guess if guess % 2 else random.getrandbits(32)
     try:
         # SOL_SOCKET, SO_MARK; needs NET_RAW.

@@ -27,6 +27,14 @@ try:
         out, data = raw4(2, bytes(8) + MARKER)
     elif args.kind == "unknown":
         out, data = raw4(253, MARKER)
+    elif args.kind == "options":
+        # Destination options (60) that hold nothing but padding, then UDP.
+        out = socket.socket(af, socket.SOCK_RAW, 60)
+        out.setsockopt(socket.IPPROTO_IPV6, 16, hops)
+        data = struct.pack("!BBBB4x", 17, 0, 1, 4) + struct.pack("!HHHH", 40000, 9, 8 + len(MARKER), 0) + MARKER
+    elif args.kind == "fragment":
+        packet = udp_packet("0.0.0.0", args.to, 9, MARKER)
+        out, data = raw4(255, packet[:6] + struct.pack("!H", 100) + packet[8:20] + MARKER + bytes(10))
     elif args.kind == "hdrincl":
         # A source of zero is filled in by the kernel, which also makes the checksum of the IP header.
         out, data = raw4(255, udp_packet("0.0.0.0", args.to, 9, MARKER))

@@ -59,9 +59,10 @@ fn targets(n: u8) -> (Ipv4Addr, Ipv6Addr) {
 }
 
 impl Attack {
-    /// Every attack there is, for this pod. `proxy_uid` is the uid of the process that is to be impersonated.
+    /// Every attack there is, for this pod. `proxy_uid` is the uid of the process that is to be impersonated, `upstream` the resolver
+    /// that it may ask.
     #[must_use]
-    pub fn all(pod: &Pod, proxy_uid: u32) -> Vec<Self> {
+    pub fn all(pod: &Pod, proxy_uid: u32, upstream: IpAddr) -> Vec<Self> {
         use Rights::{ContainerRoot, User};
         let (own, own6) = (pod.v4().to_string(), pod.v6().to_string());
         let (mac, own_mac) = (pod.gateway_mac(), pod.mac());
@@ -96,6 +97,8 @@ impl Attack {
         add("raw IGMP with payload", ContainerRoot, RAW, false, &["--kind", "igmp", "--hops", "64"]);
         add("raw IP of an unknown protocol", ContainerRoot, RAW, false, &["--kind", "unknown", "--hops", "64"]);
         add("raw UDP with own IP header", ContainerRoot, RAW, false, &["--kind", "hdrincl", "--hops", "64"]);
+        add("raw fragment without its first", ContainerRoot, RAW, false, &["--kind", "fragment", "--hops", "64"]);
+        add("raw UDP behind destination options", ContainerRoot, RAW, true, &["--kind", "options", "--hops", "64"]);
         add("ping as an ordinary user", User, RAW, false, &["--kind", "ping", "--hops", "64"]);
         add("marks guessed", ContainerRoot, IMPERSONATE, false, &["--marks", "20000"]);
         add("the proxy's uid taken", ContainerRoot, IMPERSONATE, false, &["--uid", &uid]);
@@ -112,6 +115,11 @@ impl Attack {
         add("frame on lo with ip_forward v6", ContainerRoot, FRAME, true, &[&on[..], &["--from", &stranger6]].concat());
         for attack in &mut all {
             attack.needs_forward = attack.name.starts_with("frame on lo");
+            if attack.script == IMPERSONATE {
+                // What the proxy may do is bound to its upstream, so that is whom its impostor asks.
+                attack.target = upstream;
+                attack.args[1] = upstream.to_string();
+            }
         }
         all
     }

@@ -18,6 +18,7 @@ pub mod attack;
 pub mod authority;
 pub mod clients;
 pub mod command;
+pub mod demo;
 pub mod namespace;
 pub mod pod;
 pub mod policy_dir;

@@ -48,12 +48,13 @@ pub struct Setup<'a> {
     envs: Vec<(String, String)>,
     uid: Option<u32>,
     serial: u32,
+    program: Option<PathBuf>,
 }
 
 impl<'a> Setup<'a> {
     /// With an empty policy directory, a control socket of its own, uid [`UID`], and upstreams from the pod's resolv.conf.
     pub fn new(pod: &'a Pod) -> Self {
-        Self { pod, policies: Vec::new(), plain: false, args: Vec::new(), envs: Vec::new(), uid: Some(UID), serial: 0 }
+        Self { pod, policies: Vec::new(), plain: false, args: Vec::new(), envs: Vec::new(), uid: Some(UID), serial: 0, program: None }
     }
 
     /// One more policy file.
@@ -118,6 +119,12 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Another program than [`binary`].
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     ///
     /// # Panics
@@ -143,7 +150,8 @@ impl<'a> Setup<'a> {
         args.extend(["--policies".to_owned(), policies.path().display().to_string()]);
         args.extend(["--control".to_owned(), control.display().to_string()]);
         args.extend(self.uid.iter().flat_map(|uid| ["--uid".to_owned(), uid.to_string()]));
-        let launch = Launch { args, envs: self.envs };
+        let program = self.program.unwrap_or_else(binary).display().to_string();
+        let launch = Launch { program, args, envs: self.envs };
         let running = launch.spawn(self.pod);
         Portreeve { pod: self.pod, policies, control, launch, running, started: Instant::now() }
     }
@@ -151,6 +159,7 @@ impl<'a> Setup<'a> {
 
 #[derive(Debug)]
 struct Launch {
+    program: String,
     args: Vec<String>,
     envs: Vec<(String, String)>,
 }
@@ -159,7 +168,7 @@ impl Launch {
     /// `unshare --kill-child` ends the whole PID namespace when the test dies, whatever the worker does about its own parent.
     fn spawn(&self, pod: &Pod) -> Running {
         let mut command = pod.command("unshare").args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
-        command = command.arg(binary().display()).arg("run").args(&self.args);
+        command = command.arg(&self.program).arg("run").args(&self.args);
         for (key, value) in &self.envs {
             command = command.env(key, value);
         }
@@ -211,7 +220,7 @@ impl Portreeve<'_> {
     /// `portreeve ARGS --control PATH`, in the pod.
     #[must_use]
     pub fn ask(&self, args: &[&str]) -> Finished {
-        portreeve(self.pod).args(args).arg("--control").arg(self.control.display()).output()
+        self.pod.command(&self.launch.program).args(args).arg("--control").arg(self.control.display()).output()
     }
 
     /// Whether `portreeve status --ready` says yes.
