@@ -287,7 +287,10 @@ impl PolicyFile {
             let (message, label) = match left {
                 ..0 => (format!("rule `{}` expired on {last}: it permits nothing any more", rule.name), "expired".to_owned()),
                 0 => (format!("rule `{}` expires today", rule.name), "its last day".to_owned()),
-                1..=AHEAD => (format!("rule `{}` expires in {left} day{}", rule.name, if left == 1 { "" } else { "s" }), format!("{last} is its last day")),
+                1..=AHEAD => (
+                    format!("rule `{}` expires in {left} day{}", rule.name, if left == 1 { "" } else { "s" }),
+                    format!("{last} is its last day"),
+                ),
                 _ => return None,
             };
             let hint = Some(match &rule.owner {

@@ -23,9 +23,7 @@ pub use address::{AddressKind, AddressRefusal};
 pub use date::Date;
 pub use expect::{ExpectationReport, run_expectations};
 pub use explain::{Decision, Explanation, NearestKind, NearestMiss, explain};
-pub use file::{
-    Allow, Deny, Expectation, Expected, HttpsRecords, LeaseTerms, Limit, Mode, PolicyFile, Private, Revoke, Select,
-};
+pub use file::{Allow, Deny, Expectation, Expected, HttpsRecords, LeaseTerms, Limit, Mode, PolicyFile, Private, Revoke, Select};
 pub use host::HostPattern;
 pub use name::{Name, NameError};
 pub use opening::{Opening, OpeningIndex, RangeDeny};

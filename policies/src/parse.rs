@@ -37,7 +37,12 @@ pub fn parse(source: &Source) -> Parsed {
     let source = Arc::new(source.clone());
     let mut report = Report::new(Arc::clone(&source));
     if source.text.len() > LONGEST {
-        report.error(0..0, "the file is longer than 1 MiB", "too long for a policy", Some("split it: all files that select a pod are united".to_owned()));
+        report.error(
+            0..0,
+            "the file is longer than 1 MiB",
+            "too long for a policy",
+            Some("split it: all files that select a pod are united".to_owned()),
+        );
         return Parsed { file: None, problems: report.into_problems() };
     }
     let (table, mistakes) = DeTable::parse_recoverable(&source.text);

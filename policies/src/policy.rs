@@ -1,5 +1,10 @@
 //! What one pod may do, ready for the query path: a name costs a few look-ups, however many hosts the files hold.
-use std::{collections::{HashMap, HashSet}, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use crate::{
     date::Date,
@@ -110,7 +115,7 @@ impl Policy {
             Some(Outcome::Refused(reason, place)) => (Some(*reason), place.clone()),
             None => (None, None),
         };
-        let no_data = inner.ancestors.contains(name.wire());
+        let no_data = inner.has_granted_below(name);
         let reason = reason.unwrap_or_else(|| {
             if inner.files.is_empty() {
                 Reason::NoPolicy
@@ -172,23 +177,32 @@ impl Policy {
 }
 
 impl Inner {
-    /// The outcome of the name with these octets: its own, else that of the longest name above it.
+    /// The outcome of the name with these octets: its own, else that of the longest wildcard above it.
     fn outcome(&self, wire: &[u8], depth: usize) -> Option<&Outcome> {
-        if let Some(outcome) = self.exact.get(wire) {
-            return Some(outcome);
-        }
-        let mut rest = wire;
-        let mut depth = depth;
-        while let Some((length, after)) = rest.split_first() {
-            rest = after.get(usize::from(*length)..)?;
-            depth = depth.checked_sub(1)?;
+        self.exact.get(wire).or_else(|| {
+            let (length, after) = wire.split_first()?;
+            self.outcome_below(after.get(usize::from(*length)..)?, depth.checked_sub(1)?)
+        })
+    }
+
+    /// The outcome of a name below this one that no pattern gives in full: that of the longest wildcard at it or above it.
+    fn outcome_below(&self, wire: &[u8], depth: usize) -> Option<&Outcome> {
+        let (mut rest, mut depth) = (wire, depth);
+        loop {
             if self.depths >> depth & 1 == 1
                 && let Some(outcome) = self.below.get(rest)
             {
                 return Some(outcome);
             }
+            let (length, after) = rest.split_first()?;
+            rest = after.get(usize::from(*length)..)?;
+            depth = depth.checked_sub(1)?;
         }
-        None
+    }
+
+    /// Whether some name below this one is granted: then this one exists, and must not be answered as if it did not (RFC 8020).
+    fn has_granted_below(&self, name: &Name) -> bool {
+        self.ancestors.contains(name.wire()) || matches!(self.outcome_below(name.wire(), name.depth()), Some(Outcome::Granted(_)))
     }
 
     pub(crate) fn is_in_cluster(&self, name: &Name) -> bool {

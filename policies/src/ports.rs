@@ -145,11 +145,7 @@ impl Ports {
 
     /// What is here and not in `other`.
     pub fn subtract(&self, other: &Ports) -> Ports {
-        Ports {
-            tcp: overlap(&self.tcp, &gaps(&other.tcp)),
-            udp: overlap(&self.udp, &gaps(&other.udp)),
-            icmp: self.icmp && !other.icmp,
-        }
+        Ports { tcp: overlap(&self.tcp, &gaps(&other.tcp)), udp: overlap(&self.udp, &gaps(&other.udp)), icmp: self.icmp && !other.icmp }
     }
 }
 

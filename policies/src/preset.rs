@@ -126,7 +126,8 @@ impl Preset {
                 vec![opening(None, place.host_ips.clone(), &ports)]
             }
             Self::AwsPodIdentity => {
-                let agents = vec![IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23))];
+                let agents =
+                    vec![IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23))];
                 vec![opening(None, agents, &[(Protocol::Tcp, 80, 80)])]
             }
             Self::GkeWorkloadIdentity => {
@@ -136,7 +137,9 @@ impl Preset {
                 let ports = [(Protocol::Tcp, 80, 80), (Protocol::Tcp, 8080, 8080)];
                 vec![opening(name, server, &ports), opening(None, on_node, &[(Protocol::Tcp, 987, 988)])]
             }
-            Self::AzureWorkloadIdentity => vec![opening(Name::parse("login.microsoftonline.com").ok(), Vec::new(), &[(Protocol::Tcp, 443, 443)])],
+            Self::AzureWorkloadIdentity => {
+                vec![opening(Name::parse("login.microsoftonline.com").ok(), Vec::new(), &[(Protocol::Tcp, 443, 443)])]
+            }
             Self::Istio => service("istiod.istio-system.svc", 15012).into_iter().collect(),
             Self::Linkerd => {
                 let services = [("linkerd-identity-headless", 8080), ("linkerd-dst-headless", 8086), ("linkerd-policy", 8090)];

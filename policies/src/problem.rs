@@ -136,7 +136,9 @@ impl Problems {
     }
 
     fn sort(&mut self) {
-        self.list.sort_by(|a, b| (&a.source.path, a.span.start, a.span.end, a.severity).cmp(&(&b.source.path, b.span.start, b.span.end, b.severity)));
+        self.list.sort_by(|a, b| {
+            (&a.source.path, a.span.start, a.span.end, a.severity).cmp(&(&b.source.path, b.span.start, b.span.end, b.severity))
+        });
     }
 }
 

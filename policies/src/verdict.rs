@@ -106,7 +106,8 @@ impl Grant {
         let denied = self.policy.denied_wholly(address).is_some();
         let kind = address::kind_of(address);
         self.granted.openings.iter().copied().filter(move |&index| {
-            !denied && kind.is_none_or(|kind| self.opening(index).is_some_and(|opening| opening.rights.permit(address, kind, self.in_cluster)))
+            !denied
+                && kind.is_none_or(|kind| self.opening(index).is_some_and(|opening| opening.rights.permit(address, kind, self.in_cluster)))
         })
     }
 

@@ -33,7 +33,8 @@ pub(super) fn check(files: &[&PolicyFile], surroundings: &Surroundings) -> Probl
 fn denied_resolvers(file: &PolicyFile, surroundings: &Surroundings) -> Vec<Problem> {
     let denies = file.denies.iter().filter(|deny| deny.ports.as_ref().is_none_or(takes_dns));
     let ranges = denies.flat_map(|deny| deny.cidrs.iter().zip(&deny.cidr_spans));
-    let hits = ranges.filter_map(|(range, span)| surroundings.resolvers.iter().find(|resolver| range.contains(*resolver)).map(|hit| (hit, span)));
+    let hits =
+        ranges.filter_map(|(range, span)| surroundings.resolvers.iter().find(|resolver| range.contains(*resolver)).map(|hit| (hit, span)));
     hits.map(|(resolver, span)| {
         file.problem(
             Severity::Error,
@@ -55,7 +56,13 @@ fn empty_presets(file: &PolicyFile, surroundings: &Surroundings) -> Vec<Problem>
                 Preset::NodeAgents => "the node's addresses are not known",
                 _ => "the cluster's domain is not known",
             };
-            file.problem(Severity::Warning, used.span.clone(), format!("{} opens nothing here: {wants}", used.preset), "opens nothing".to_owned(), None)
+            file.problem(
+                Severity::Warning,
+                used.span.clone(),
+                format!("{} opens nothing here: {wants}", used.preset),
+                "opens nothing".to_owned(),
+                None,
+            )
         })
         .collect()
 }

@@ -241,7 +241,11 @@ impl Names<'_> {
         Some(Outcome::Granted(std::sync::Arc::new(Granted {
             openings: fate.granted.iter().filter_map(|draft| indices.get(draft).copied()).collect(),
             withheld: fate.withheld.clone().into(),
-            https_records: if rules().all(|rule| rule.https_records == HttpsRecords::Strip) { HttpsRecords::Strip } else { HttpsRecords::Nodata },
+            https_records: if rules().all(|rule| rule.https_records == HttpsRecords::Strip) {
+                HttpsRecords::Strip
+            } else {
+                HttpsRecords::Nodata
+            },
             srv_targets: rules().any(|rule| rule.srv_targets),
         })))
     }

@@ -42,11 +42,7 @@ pub(super) fn pieces(rule: &Rule, limits: &[Group<'_>]) -> Vec<(Ports, IpNet)> {
 
 /// What two ranges share: the inner one, if one is inside the other.
 fn overlap(a: &IpNet, b: &IpNet) -> Option<IpNet> {
-    if a.contains(b) {
-        Some(*b)
-    } else {
-        b.contains(a).then_some(*a)
-    }
+    if a.contains(b) { Some(*b) } else { b.contains(a).then_some(*a) }
 }
 
 /// What the files deny, and what is built in.

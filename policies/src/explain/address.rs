@@ -12,7 +12,8 @@ pub(super) fn explain(policy: &Policy, target: &Target, address: IpAddr) -> Expl
     let wanted = |ports: &Ports| target.port.is_none_or(|(protocol, port)| ports.contains(protocol, port));
     let denied = policy.denies().iter().find(|deny| {
         let all_ports = deny.ports.is_none();
-        (all_ports || target.port.is_some() && deny.ports.as_ref().is_some_and(wanted)) && deny.ranges.iter().any(|range| range.contains(&address))
+        (all_ports || target.port.is_some() && deny.ports.as_ref().is_some_and(wanted))
+            && deny.ranges.iter().any(|range| range.contains(&address))
     });
     if let Some(deny) = denied {
         let because = if deny.line > 0 {
@@ -23,7 +24,8 @@ pub(super) fn explain(policy: &Policy, target: &Target, address: IpAddr) -> Expl
         let explanation = Explanation::refused(policy, target, because).at(&deny.policy, "deny", &deny.file, deny.line);
         return Explanation { reason: Some(Reason::Denied), ..explanation };
     }
-    let open: Vec<&Opening> = policy.openings().iter().filter(|opening| opening.cidrs.iter().any(|range| range.contains(&address))).collect();
+    let open: Vec<&Opening> =
+        policy.openings().iter().filter(|opening| opening.cidrs.iter().any(|range| range.contains(&address))).collect();
     let ports = open.iter().fold(Ports::none(), |all, opening| all.union(&opening.ports));
     if let Some(opening) = open.iter().find(|opening| wanted(&opening.ports)) {
         let because = format!("{address} is permitted on {ports}, without a name");

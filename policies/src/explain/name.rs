@@ -24,8 +24,10 @@ fn granted(policy: &Policy, target: &Target, grant: &Grant) -> Explanation {
     let name = grant.name();
     let hit = openings.iter().find(|opening| target.port.is_none_or(|(protocol, port)| opening.ports.contains(protocol, port)));
     let mut explanation = match (hit, openings.first()) {
-        (Some(opening), _) => Explanation { verdict: Decision::Permitted, ..Explanation::refused(policy, target, format!("{name} is permitted on {ports}")) }
-            .at(&opening.policy, &opening.rule, &opening.file, opening.line),
+        (Some(opening), _) => {
+            Explanation { verdict: Decision::Permitted, ..Explanation::refused(policy, target, format!("{name} is permitted on {ports}")) }
+                .at(&opening.policy, &opening.rule, &opening.file, opening.line)
+        }
         (None, Some(other)) => on_other_ports(policy, target, grant, &ports, other),
         (None, None) => Explanation::refused(policy, target, format!("{name}: nothing is open for it")),
     };
@@ -77,7 +79,9 @@ fn refused(policy: &Policy, target: &Target, refusal: &Refusal) -> Explanation {
 fn withheld_sentence(name: &Name, reason: Reason, place: &Place) -> String {
     let (policy, line) = (place.policy(), place.line());
     match reason {
-        Reason::Denied => format!("denied by policy {policy} in line {line}; a deny beats every allow, so only taking it out would permit {name}"),
+        Reason::Denied => {
+            format!("denied by policy {policy} in line {line}; a deny beats every allow, so only taking it out would permit {name}")
+        }
         Reason::Expired(last) => format!("the rule that permitted {name} expired on {last}; set a later `expires`"),
         Reason::OutsideLimit => format!("rule {} permits {name}, but no limit of the platform holds it", place.rule()),
         _ => format!("no rule permits {name}"),

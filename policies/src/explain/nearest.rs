@@ -35,7 +35,9 @@ fn nearness(name: &Name, pattern: &HostPattern) -> Option<(usize, NearestKind)> 
     let (asked, permitted) = match pattern {
         HostPattern::Exact(exact) => (name.to_string(), exact.to_string()),
         // Of the asked name, as many labels as the zone has: `events.pagerdutty.com` is near `*.pagerduty.com`.
-        HostPattern::Below(zone) => (Name::from_wire(name.suffixes().nth(name.depth().checked_sub(zone.depth())?)?).to_string(), zone.to_string()),
+        HostPattern::Below(zone) => {
+            (Name::from_wire(name.suffixes().nth(name.depth().checked_sub(zone.depth())?)?).to_string(), zone.to_string())
+        }
     };
     let most = (permitted.len() / 4).min(2);
     if asked.len().abs_diff(permitted.len()) <= most {

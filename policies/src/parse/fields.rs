@@ -1,5 +1,5 @@
 //! The keys of one TOML table: every key that is not known and every value of the wrong type is told.
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use toml::{
     Spanned,
@@ -82,7 +82,12 @@ impl<'a, 'i> Fields<'a, 'i> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let DeValue::Array(list) = value.get_ref() else {
             let hint = Some(format!("write [[{key}]], with two brackets"));
-            report.error(value.span(), format!("`{key}` is {}, not a list of tables", name_of(value.get_ref())), format!("not [[{key}]]"), hint);
+            report.error(
+                value.span(),
+                format!("`{key}` is {}, not a list of tables", name_of(value.get_ref())),
+                format!("not [[{key}]]"),
+                hint,
+            );
             return Vec::new();
         };
         let tables = list.iter().filter_map(|item| match item.get_ref() {
@@ -117,14 +122,16 @@ pub(super) fn wrong_type<T>(report: &mut Report, span: Range<usize>, key: &str, 
     let hint = match found {
         DeValue::Integer(number) if wanted.contains("string") => Some(format!("put it in quotes: \"{number}\"")),
         DeValue::String(text) if wanted == "an array of strings" => Some(format!("put it in brackets: [{}]", quoted_toml(text))),
-        DeValue::String(text) if wanted == "true or false" && matches!(text.as_ref(), "true" | "false") => Some(format!("without quotes: {text}")),
+        DeValue::String(text) if wanted == "true or false" && matches!(text.as_ref(), "true" | "false") => {
+            Some(format!("without quotes: {text}"))
+        }
         _ => None,
     };
     report.error(span, format!("{} must be {wanted}, not {}", quoted(key), name_of(found)), format!("expected {wanted}"), hint);
     None
 }
 
-fn quoted_toml(text: &Cow<'_, str>) -> String {
+fn quoted_toml(text: &str) -> String {
     format!("\"{}\"", text.chars().take(80).flat_map(char::escape_debug).collect::<String>())
 }
 

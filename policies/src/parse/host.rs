@@ -44,13 +44,25 @@ fn host(report: &mut Report, text: &Text<'_>) -> Option<HostPattern> {
     }
     if let Some((_, rest)) = text.text.split_once("://") {
         let host = rest.split(['/', ':', '?', '#']).next().unwrap_or("");
-        return refuse(format!("{shown} is a URL, not a name"), "a URL", format!("write the host alone: {}; the port belongs in `ports`", quoted(host)));
+        return refuse(
+            format!("{shown} is a URL, not a name"),
+            "a URL",
+            format!("write the host alone: {}; the port belongs in `ports`", quoted(host)),
+        );
     }
     if text.text.contains('/') {
-        return refuse(format!("{shown} is no name"), "a slash", "paths cannot be told apart by name or address; ranges belong in `cidrs`".to_owned());
+        return refuse(
+            format!("{shown} is no name"),
+            "a slash",
+            "paths cannot be told apart by name or address; ranges belong in `cidrs`".to_owned(),
+        );
     }
     if let Some((host, port)) = text.text.rsplit_once(':') {
-        return refuse(format!("{shown} is no name"), "a colon", format!("write the host alone, {}, and put {} in `ports`", quoted(host), quoted(port)));
+        return refuse(
+            format!("{shown} is no name"),
+            "a colon",
+            format!("write the host alone, {}, and put {} in `ports`", quoted(host), quoted(port)),
+        );
     }
     let (below, written) = match text.text.strip_prefix("*.") {
         Some(zone) => (true, zone),
@@ -64,12 +76,20 @@ fn host(report: &mut Report, text: &Text<'_>) -> Option<HostPattern> {
         Err(error) => return refuse(format!("{shown} is no name: {error}"), "not a name", error_hint(&error)),
     };
     if name.is_root() {
-        return refuse(format!("{shown} is the root"), "not a host", "there is no way to write \"any name\"; list what the app needs".to_owned());
+        return refuse(
+            format!("{shown} is the root"),
+            "not a host",
+            "there is no way to write \"any name\"; list what the app needs".to_owned(),
+        );
     }
     // The last label of a host name is never all digits (RFC 1123 section 2.1): resolvers would take it for an address.
     let last = name.labels().last().unwrap_or(b"");
     if last.iter().all(u8::is_ascii_digit) || last.starts_with(b"0x") {
-        return refuse(format!("{shown} would be read as an address"), "ends in a number", "addresses and ranges belong in `cidrs`".to_owned());
+        return refuse(
+            format!("{shown} would be read as an address"),
+            "ends in a number",
+            "addresses and ranges belong in `cidrs`".to_owned(),
+        );
     }
     if below && name.wire().len() + 2 > 254 {
         return refuse(format!("no name fits below {shown}"), "too long", "a name has at most 255 octets".to_owned());
@@ -87,7 +107,9 @@ fn is_address(text: &str) -> bool {
 fn star_hint(text: &str) -> String {
     let tail = text.rsplit('*').next().unwrap_or("").trim_start_matches('.');
     match Name::parse(tail) {
-        Ok(zone) if !zone.is_root() => format!("write \"*.{zone}\" for every name below {zone}, at any depth; {zone} itself is a host of its own"),
+        Ok(zone) if !zone.is_root() => {
+            format!("write \"*.{zone}\" for every name below {zone}, at any depth; {zone} itself is a host of its own")
+        }
         _ => "there is no way to write \"any name\"; list what the app needs".to_owned(),
     }
 }
@@ -108,7 +130,9 @@ fn warn_of_breadth(report: &mut Report, host: &HostPattern, span: &Range<usize>)
         HostPattern::Below(zone) => zone,
         HostPattern::Exact(name) => {
             if name.depth() == 1 {
-                let hint = Some(format!("resolvers ask for {name} with a search domain behind it: write the whole name, such as {name}.shop.svc.cluster.local"));
+                let hint = Some(format!(
+                    "resolvers ask for {name} with a search domain behind it: write the whole name, such as {name}.shop.svc.cluster.local"
+                ));
                 report.warning(span.clone(), format!("{} has a single label", quoted(&name.to_string())), "not a whole name", hint);
             }
             return;

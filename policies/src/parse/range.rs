@@ -32,7 +32,8 @@ fn range(report: &mut Report, text: &Text<'_>) -> Option<IpNet> {
     }
     let Ok(range) = text.text.parse::<IpNet>() else {
         let looks_like_a_name = text.text.chars().any(char::is_alphabetic) && !text.text.contains(':');
-        let hint = if looks_like_a_name { "names belong in `hosts`" } else { "as in \"10.40.0.0/16\", \"2001:db8::/32\" or \"198.51.100.7\"" };
+        let hint =
+            if looks_like_a_name { "names belong in `hosts`" } else { "as in \"10.40.0.0/16\", \"2001:db8::/32\" or \"198.51.100.7\"" };
         report.error(text.span.clone(), format!("{} is no address range", quoted(text.text)), "cannot be read", Some(hint.to_owned()));
         return None;
     };
@@ -62,8 +63,17 @@ pub(super) fn refuse_loopback(report: &mut Report, ranges: &[(IpNet, Range<usize
         let Some(hit) = loopback.iter().find(|loopback| loopback.contains(range) || range.contains(*loopback)) else { continue };
         let wider_without_dns = range != hit && range.contains(hit) && ports.is_some_and(|ports| !takes_dns(ports));
         if !wider_without_dns {
-            let hint = if range.prefix_len() == 0 { "what no rule allows is refused already; a deny is for what another file allows" } else { "loopback stays inside the pod and is never held" };
-            report.error(span.clone(), format!("this deny covers loopback ({hit}), where the resolver listens"), "covers loopback", Some(hint.to_owned()));
+            let hint = if range.prefix_len() == 0 {
+                "what no rule allows is refused already; a deny is for what another file allows"
+            } else {
+                "loopback stays inside the pod and is never held"
+            };
+            report.error(
+                span.clone(),
+                format!("this deny covers loopback ({hit}), where the resolver listens"),
+                "covers loopback",
+                Some(hint.to_owned()),
+            );
         }
     }
 }

@@ -124,7 +124,8 @@ pub(super) fn breadth(zone: &Name) -> Option<Breadth> {
     if text == "cluster.local" || zone.labels().next() == Some(b"svc") {
         return Some(Breadth::Cluster);
     }
-    let shared = SHARED.iter().any(|shared| *shared == text || shared.strip_suffix(text.as_str()).is_some_and(|front| front.ends_with('.')));
+    let shared =
+        SHARED.iter().any(|shared| *shared == text || shared.strip_suffix(text.as_str()).is_some_and(|front| front.ends_with('.')));
     // A zone above a shared one, but no public suffix itself (`*.windows.net`), is as broad.
     let suffix = psl::suffix(text.as_bytes()).filter(|suffix| suffix.is_known() && suffix.as_bytes() == text.as_bytes());
     match suffix.map(|suffix| suffix.typ()) {

@@ -36,14 +36,20 @@ pub(super) fn policy_file(report: &mut Report, table: &DeTable<'_>) -> Option<Po
     read("deny", &mut |report, taken, table, span| denies.extend(rules::deny(report, taken, table, span)));
     read("limit", &mut |report, taken, table, span| {
         if !platform {
-            let hint = Some("limits hold every file that selects the pod: put `platform = true` at the top, or say it with [[allow]] and [[deny]]".to_owned());
+            let hint = Some(
+                "limits hold every file that selects the pod: put `platform = true` at the top, or say it with [[allow]] and [[deny]]"
+                    .to_owned(),
+            );
             report.error(span.clone(), "only a platform file can limit", "[[limit]] in an app's file", hint);
         }
         limits.extend(rules::limit(report, taken, table, span));
     });
     read("expect", &mut |report, _, table, span| expectations.extend(rules::expect(report, table, span)));
-    let mode = top.string(report, "mode").and_then(|text| value::choice(report, &text, "mode", &[("enforce", Mode::Enforce), ("audit", Mode::Audit)]));
-    let revoke = top.string(report, "revoke").and_then(|text| value::choice(report, &text, "revoke", &[("cut", Revoke::Cut), ("new", Revoke::New)]));
+    let mode = top
+        .string(report, "mode")
+        .and_then(|text| value::choice(report, &text, "mode", &[("enforce", Mode::Enforce), ("audit", Mode::Audit)]));
+    let revoke =
+        top.string(report, "revoke").and_then(|text| value::choice(report, &text, "revoke", &[("cut", Revoke::Cut), ("new", Revoke::New)]));
     let select = select(report, &top);
     let lease = lease(report, &top);
     let uses = uses(report, &top);
@@ -80,7 +86,9 @@ fn version(report: &mut Report, top: &Fields<'_, '_>) {
     };
     match u64::from_str_radix(number.as_str(), number.radix()) {
         Ok(VERSION) => {}
-        Ok(0) | Err(_) => report.error(value.span(), format!("there is no version {number}"), "not a version", Some("write `version = 1`".to_owned())),
+        Ok(0) | Err(_) => {
+            report.error(value.span(), format!("there is no version {number}"), "not a version", Some("write `version = 1`".to_owned()))
+        }
         Ok(later) => report.error(
             value.span(),
             format!("version {later} of the language is from the future: this program reads version {VERSION}"),

@@ -22,16 +22,26 @@ const LONGEST_NOTE: usize = 200;
 pub(super) fn name(report: &mut Report, text: &Text<'_>) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let hint = |text: &str| {
-        let tame: String = text.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(LONGEST_NAME).collect();
+        let tame: String =
+            text.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(LONGEST_NAME).collect();
         let tame = tame.trim_matches('-');
-        if tame.is_empty() { "a name is made of a-z, 0-9 and -".to_owned() } else { format!("a name is made of a-z, 0-9 and -; for instance `{tame}`") }
+        if tame.is_empty() {
+            "a name is made of a-z, 0-9 and -".to_owned()
+        } else {
+            format!("a name is made of a-z, 0-9 and -; for instance `{tame}`")
+        }
     };
     if text.text.is_empty() || !text.text.bytes().all(allowed) || text.text.starts_with('-') {
         report.error(text.span.clone(), format!("{} is no name", quoted(text.text)), "not made of a-z, 0-9 and -", Some(hint(text.text)));
         return None;
     }
     if text.text.len() > LONGEST_NAME {
-        report.error(text.span.clone(), format!("the name has {} characters, {LONGEST_NAME} is the most", text.text.len()), "too long", None);
+        report.error(
+            text.span.clone(),
+            format!("the name has {} characters, {LONGEST_NAME} is the most", text.text.len()),
+            "too long",
+            None,
+        );
         return None;
     }
     Some(text.text.to_owned())
@@ -52,7 +62,12 @@ pub(super) fn choice<T: Copy>(report: &mut Report, text: &Text<'_>, key: &str, w
 pub(super) fn note(report: &mut Report, fields: &Fields<'_, '_>, key: &str) -> Option<String> {
     let text = fields.string(report, key)?;
     if text.text.len() > LONGEST_NOTE || text.text.chars().any(char::is_control) {
-        report.error(text.span, format!("`{key}` is one line of at most {LONGEST_NOTE} bytes"), "too long, or has control characters", None);
+        report.error(
+            text.span,
+            format!("`{key}` is one line of at most {LONGEST_NOTE} bytes"),
+            "too long, or has control characters",
+            None,
+        );
         return None;
     }
     Some(text.text.to_owned())
@@ -97,7 +112,12 @@ pub(super) fn ports(report: &mut Report, fields: &Fields<'_, '_>) -> Option<Port
     if let Some(value) = fields.value("ports")
         && matches!(value.get_ref(), DeValue::Array(list) if list.is_empty())
     {
-        report.error(value.span(), "`ports` is empty: nothing would be opened", "no port", Some("name the ports: \"443\", \"53/udp\", \"8000-8100/tcp\", \"*/tcp\", \"icmp\"".to_owned()));
+        report.error(
+            value.span(),
+            "`ports` is empty: nothing would be opened",
+            "no port",
+            Some("name the ports: \"443\", \"53/udp\", \"8000-8100/tcp\", \"*/tcp\", \"icmp\"".to_owned()),
+        );
     }
     let mut ports = Ports::none();
     for text in texts {
@@ -118,7 +138,7 @@ fn port(text: &str) -> Result<(Protocol, PortRange), (&'static str, String)> {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
         "icmp" => return Err(("ICMP has no ports", "write \"icmp\"".to_owned())),
-        _ => return Err(("the protocol is neither tcp nor udp", format!("write \"{numbers}/tcp\" or \"{numbers}/udp\"").escape_debug().to_string().replace("\\\"", "\""))),
+        _ => return Err(("the protocol is neither tcp nor udp", "write /tcp or /udp behind the port".to_owned())),
     };
     if numbers == "*" {
         return if text == "*" {
@@ -152,7 +172,12 @@ impl Taken {
     pub(super) fn take(&mut self, report: &mut Report, name: &str, span: &Range<usize>) {
         match self.names.iter().find(|(other, _)| other == name) {
             Some((_, line)) => {
-                report.error(span.clone(), format!("two rules are named `{name}`"), format!("line {line} has this name already"), Some("a rule's name is its identity in sets, logs and metrics: give each its own".to_owned()));
+                report.error(
+                    span.clone(),
+                    format!("two rules are named `{name}`"),
+                    format!("line {line} has this name already"),
+                    Some("a rule's name is its identity in sets, logs and metrics: give each its own".to_owned()),
+                );
             }
             None => self.names.push((name.to_owned(), report.line(span))),
         }
