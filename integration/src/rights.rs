@@ -24,6 +24,8 @@ pub fn require() {
              (the second needs the package uidmap and a line for you in /etc/subuid and /etc/subgid)"
         );
     }
+    // Attacks and clients run as an ordinary user.
+    require_uid(1000);
 }
 
 /// Whether uid 1000 exists here: in a user namespace without `--map-auto` only 0 does.
