@@ -98,11 +98,8 @@ pub fn verify(policy: &Policy, grant: Grant, query: &Query, reply: &UpstreamRepl
         Walk::Ends(chain) => chain,
         Walk::Denied(refusal) => return Ok(Verified::Refused(refusal)),
     };
-    let told = if message.metadata.response_code == ResponseCode::NoError {
-        Told::of(query, &chain, &message.answers)?
-    } else {
-        Told::default()
-    };
+    let told =
+        if message.metadata.response_code == ResponseCode::NoError { Told::of(query, &chain, &message.answers)? } else { Told::default() };
     let strays = message.answers.len().saturating_sub(chain.links.len() + told.records.len() + told.duplicates + told.stripped);
     let left_out = LeftOut { strays, stripped: told.stripped };
     // A signature over a set that lost a record does not hold, so neither does the promise that it was checked.
@@ -165,14 +162,7 @@ impl Told {
 }
 
 /// An answer without an address, from what the walk kept.
-fn plain(
-    query: &Query,
-    reply: &UpstreamReply,
-    chain: Chain,
-    told: Told,
-    left_out: LeftOut,
-    authentic: bool,
-) -> PlainAnswer {
+fn plain(query: &Query, reply: &UpstreamReply, chain: Chain, told: Told, left_out: LeftOut, authentic: bool) -> PlainAnswer {
     let message = reply.message();
     let negative = told.records.is_empty();
     let authorities = match negative && left_out.stripped == 0 {

@@ -37,7 +37,7 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Bounds on what one proxy holds at once; the defaults suit one pod.
+/// Bounds on what one proxy holds at once; the defaults suit one pod. A count of 0 is taken for 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Queries waiting for an upstream or the gate. One more is dropped and counted: a stub resolver asks again, a queue would only

@@ -93,11 +93,7 @@ impl Committed {
     /// # Errors
     ///
     /// The answer comes back with the reason, for another try after [`OpenError::Stale`].
-    pub async fn by<G: Gate>(
-        gate: &G,
-        answer: PermittedAnswer,
-        deadline: Duration,
-    ) -> Result<Self, (PermittedAnswer, GateFailure)> {
+    pub async fn by<G: Gate>(gate: &G, answer: PermittedAnswer, deadline: Duration) -> Result<Self, (PermittedAnswer, GateFailure)> {
         match tokio::time::timeout(deadline, gate.open(&answer)).await {
             Ok(Ok(Opened { until })) => Ok(Self { answer, until }),
             Ok(Err(error)) => Err((answer, GateFailure::Refused(error))),

@@ -102,8 +102,8 @@ impl<G: Gate, O: Observer> Proxy<G, O> {
     pub async fn run(self, cancel: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { endpoints, resolver, .. } = self;
         let limits = resolver.limits;
-        let in_flight = Arc::new(Semaphore::new(limits.in_flight));
-        let connections = Arc::new(Semaphore::new(limits.connections));
+        let in_flight = Arc::new(Semaphore::new(permits(limits.in_flight)));
+        let connections = Arc::new(Semaphore::new(permits(limits.connections)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for Endpoint { address, udp, tcp } in endpoints {
@@ -122,6 +122,11 @@ impl<G: Gate, O: Observer> Proxy<G, O> {
         }
         Ok(())
     }
+}
+
+/// A number of permits that a semaphore can hold: with none nothing would ever be answered.
+pub(crate) fn permits(limit: usize) -> usize {
+    limit.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 impl Handle {

@@ -116,10 +116,8 @@ impl Query {
         let Some(question) = message.queries.into_iter().next() else {
             return Parsed::Rejected(rejected);
         };
-        rejected.head.edns = message.edns.as_ref().map(|edns| ClientEdns {
-            payload: edns.max_payload(),
-            dnssec_ok: edns.flags().dnssec_ok,
-        });
+        rejected.head.edns =
+            message.edns.as_ref().map(|edns| ClientEdns { payload: edns.max_payload(), dnssec_ok: edns.flags().dnssec_ok });
         rejected.question = Some(question.clone());
         let rcode = match message.edns.as_ref().map_or(0, |edns| edns.version()) {
             0 => objection(&question),
@@ -130,12 +128,7 @@ impl Query {
             return Parsed::Rejected(rejected);
         }
         match wire::policy_name(&question.name) {
-            Some(name) => Parsed::Query(Self {
-                head: rejected.head,
-                name,
-                wire_name: question.name,
-                rtype: question.query_type,
-            }),
+            Some(name) => Parsed::Query(Self { head: rejected.head, name, wire_name: question.name, rtype: question.query_type }),
             None => Parsed::Rejected(rejected),
         }
     }

@@ -159,11 +159,7 @@ impl Draft {
         let rcode = self.message.metadata.response_code;
         // The upper half goes into the OPT record, which stands outside the message.
         self.message.metadata.response_code = ResponseCode::from(0, rcode.low());
-        let opt = self.head.edns.map(|edns| wire::Opt {
-            rcode_high: rcode.high(),
-            dnssec_ok: edns.dnssec_ok,
-            error: self.error,
-        });
+        let opt = self.head.edns.map(|edns| wire::Opt { rcode_high: rcode.high(), dnssec_ok: edns.dnssec_ok, error: self.error });
         let limit = match (self.head.transport, self.head.edns) {
             (Transport::Tcp, _) => u16::MAX,
             (Transport::Udp, Some(edns)) => edns.payload.clamp(wire::UDP_PLAIN, wire::UDP_PAYLOAD),

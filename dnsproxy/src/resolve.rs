@@ -162,14 +162,7 @@ impl<G: Gate, O: Observer> Resolver<G, O> {
     }
 
     /// A reply with addresses, which are open.
-    fn released(
-        &self,
-        heard: Heard,
-        policy: Arc<Policy>,
-        grant: Grant,
-        committed: &Committed,
-        from: Option<SocketAddr>,
-    ) -> Finished {
+    fn released(&self, heard: Heard, policy: Arc<Policy>, grant: Grant, committed: &Committed, from: Option<SocketAddr>) -> Finished {
         let reply = Reply::release(&heard.query, committed);
         match reply.rcode() {
             ResponseCode::NoError => self.counters.released.one(),

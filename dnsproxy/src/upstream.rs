@@ -18,8 +18,8 @@ use crate::{
     stats::Counters,
 };
 use message::UpstreamReply;
-pub use server::{Trouble, UpstreamHealth};
 use server::{AskError, Server};
+pub use server::{Trouble, UpstreamHealth};
 
 /// Rounds over all servers: the first for those that answer, two more for what the network lost.
 const ROUNDS: u32 = 3;
@@ -52,13 +52,13 @@ impl Upstreams {
     /// A server that says anything else (SERVFAIL, REFUSED, …) is not asked again for this query, and the next one is; `None` when all
     /// have failed or the time is over.
     pub(crate) async fn ask(&self, query: &Query, counters: &Counters) -> Option<UpstreamReply> {
-        let end = Instant::now() + self.total;
+        let begun = Instant::now();
         let mut wait = self.first_wait;
         let mut spoken = vec![false; self.servers.len()];
         for _ in 0..ROUNDS {
             for index in self.order() {
                 let (Some(server), Some(spoken)) = (self.servers.get(index), spoken.get_mut(index)) else { continue };
-                let left = end.saturating_duration_since(Instant::now());
+                let left = self.total.saturating_sub(begun.elapsed());
                 if *spoken || left.is_zero() {
                     continue;
                 }
@@ -78,7 +78,7 @@ impl Upstreams {
                     }
                 }
             }
-            wait *= 2;
+            wait = wait.saturating_mul(2);
         }
         None
     }

@@ -78,8 +78,7 @@ impl Chain {
 
     /// Whether `record` is what was asked for, at the end of the walk: of the type, or its signature for who wants it.
     pub(super) fn ends_at(&self, query: &Query, record: &Record) -> bool {
-        self.is_at_end(query, record)
-            && (record.record_type() == query.rtype() || query.dnssec_ok() && signs(record, query.rtype()))
+        self.is_at_end(query, record) && (record.record_type() == query.rtype() || query.dnssec_ok() && signs(record, query.rtype()))
     }
 
     /// Whether `record` of the authority section tells how long, and to a validator why, there is nothing (RFC 2308, RFC 4035 §3.1.3).

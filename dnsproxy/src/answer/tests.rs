@@ -59,8 +59,7 @@ fn grant(policy: &Policy, query: &Query) -> Grant {
 }
 
 fn name() -> impl Strategy<Value = WireName> {
-    prop_oneof![10 => 0..NAMES.len() - 1, 1 => Just(NAMES.len() - 1)]
-        .prop_map(|index| WireName::from_ascii(NAMES[index]).unwrap())
+    prop_oneof![10 => 0..NAMES.len() - 1, 1 => Just(NAMES.len() - 1)].prop_map(|index| WireName::from_ascii(NAMES[index]).unwrap())
 }
 
 /// Public, private, loopback and metadata addresses.
@@ -114,7 +113,6 @@ fn reachable(records: &[Record]) -> Vec<WireName> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_told_is_on_the_chain_and_permitted(records in records(), six: bool) {
@@ -177,16 +175,12 @@ fn an_answer_released_to_another_question_is_servfail() {
     let policy = policy();
     let asked = query(RecordType::A);
     let records = [Record::from_rdata(WireName::from_ascii(NAMES[0]).unwrap(), 60, RData::A(A::new(203, 0, 113, 1)))];
-    let Ok(Verified::Addresses(answer)) =
-        verify(&policy, grant(&policy, &asked), &asked, &reply(&records, ResponseCode::NoError))
-    else {
+    let Ok(Verified::Addresses(answer)) = verify(&policy, grant(&policy, &asked), &asked, &reply(&records, ResponseCode::NoError)) else {
         panic!()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let committed = runtime
-        .block_on(crate::Committed::by(&Yes, answer, std::time::Duration::from_secs(1)))
-        .map_err(|(_, failure)| failure)
-        .unwrap();
+    let committed =
+        runtime.block_on(crate::Committed::by(&Yes, answer, std::time::Duration::from_secs(1))).map_err(|(_, failure)| failure).unwrap();
     assert_eq!(Reply::release(&asked, &committed).rcode(), ResponseCode::NoError);
     let other = query(RecordType::AAAA);
     assert_eq!(Reply::release(&other, &committed), Reply::fail(&other, Failure::Gate));

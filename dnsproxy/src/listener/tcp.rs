@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     gate::Gate,
     observer::{Observer, Transport},
+    proxy::permits,
     query::MAX_QUERY,
     resolve::{Finished, Glance, Resolver},
 };
@@ -50,12 +51,7 @@ pub(crate) async fn serve<G: Gate, O: Observer>(
             resolver.counters.connections_over_limit.one();
             continue;
         };
-        let connection = Connection {
-            client,
-            resolver: Arc::clone(&resolver),
-            in_flight: Arc::clone(&in_flight),
-            stop: stop.clone(),
-        };
+        let connection = Connection { client, resolver: Arc::clone(&resolver), in_flight: Arc::clone(&in_flight), stop: stop.clone() };
         tasks.spawn(async move {
             connection.serve(stream).await;
             drop(permit);
@@ -83,7 +79,7 @@ impl<G: Gate, O: Observer> Connection<G, O> {
         let _ = stream.set_nodelay(true);
         let (mut reader, writer) = stream.into_split();
         let writer = Arc::new(Mutex::new(writer));
-        let pipelined = Arc::new(Semaphore::new(self.resolver.limits.pipelined));
+        let pipelined = Arc::new(Semaphore::new(permits(self.resolver.limits.pipelined)));
         let mut tasks = JoinSet::new();
         loop {
             // Taken before the query is read: while all are taken, further queries wait in the socket's buffer, not here.

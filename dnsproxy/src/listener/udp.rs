@@ -64,12 +64,7 @@ pub(crate) async fn serve<G: Gate, O: Observer>(
 }
 
 /// Sends a reply, then tells of it.
-async fn send<G: Gate, O: Observer>(
-    socket: &UdpSocket,
-    client: std::net::SocketAddr,
-    resolver: &Resolver<G, O>,
-    finished: &Finished,
-) {
+async fn send<G: Gate, O: Observer>(socket: &UdpSocket, client: std::net::SocketAddr, resolver: &Resolver<G, O>, finished: &Finished) {
     if let Err(error) = socket.send_to(finished.reply.bytes(), client).await {
         resolver.counters.send_errors.one();
         tracing::debug!(%error, %client, "a reply could not be sent");

@@ -21,12 +21,7 @@ const DATAGRAM: usize = 4096;
 const MAX_STRAYS: usize = 64;
 
 /// Asks over UDP. Late, doubled, forged and broken packets are passed over; the caller bounds the time.
-pub(super) async fn udp(
-    server: SocketAddr,
-    asked: &Asked,
-    identity: Option<Identity>,
-    counters: &Counters,
-) -> Result<Accepted, AskError> {
+pub(super) async fn udp(server: SocketAddr, asked: &Asked, identity: Option<Identity>, counters: &Counters) -> Result<Accepted, AskError> {
     let socket = open(server, Type::DGRAM, Protocol::UDP, identity).map_err(AskError::Socket)?;
     // connect() binds to a random port of the ephemeral range, drawn by the kernel, and lets in this server's packets only.
     socket.connect(&server.into()).map_err(AskError::Socket)?;
@@ -46,12 +41,7 @@ pub(super) async fn udp(
 }
 
 /// Asks over TCP (RFC 1035 §4.2.2, RFC 7766), one connection a question.
-pub(super) async fn tcp(
-    server: SocketAddr,
-    asked: &Asked,
-    identity: Option<Identity>,
-    counters: &Counters,
-) -> Result<Accepted, AskError> {
+pub(super) async fn tcp(server: SocketAddr, asked: &Asked, identity: Option<Identity>, counters: &Counters) -> Result<Accepted, AskError> {
     let socket = open(server, Type::STREAM, Protocol::TCP, identity).map_err(AskError::Socket)?;
     let mut stream = TcpSocket::from_std_stream(socket.into()).connect(server).await.map_err(AskError::Socket)?;
     let length = u16::try_from(asked.bytes().len()).map_err(|_| AskError::Question)?;

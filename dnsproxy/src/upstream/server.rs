@@ -126,16 +126,8 @@ impl Server {
     }
 
     /// Asks once, or as often as it takes to learn how this server wants to be asked. The caller bounds the time.
-    pub(super) async fn ask(
-        &self,
-        query: &Query,
-        identity: Option<Identity>,
-        counters: &Counters,
-    ) -> Result<UpstreamReply, AskError> {
-        let mut manner = Manner {
-            mixed_case: !self.changes_case.load(Relaxed),
-            edns: !self.lacks_edns.load(Relaxed),
-        };
+    pub(super) async fn ask(&self, query: &Query, identity: Option<Identity>, counters: &Counters) -> Result<UpstreamReply, AskError> {
+        let mut manner = Manner { mixed_case: !self.changes_case.load(Relaxed), edns: !self.lacks_edns.load(Relaxed) };
         // Two things can be learnt, each once: at most three questions.
         loop {
             let asked = Asked::new(query, manner).ok_or(AskError::Question)?;

@@ -14,8 +14,7 @@ fn message(addresses: u32) -> Message {
     let name = WireName::from_ascii("www.example.com.").unwrap();
     let mut message = Message::new(7, MessageType::Response, OpCode::Query);
     message.queries.push(Question::query(name.clone(), RecordType::A));
-    message.answers =
-        (0..addresses).map(|n| Record::from_rdata(name.clone(), 60, RData::A(A(Ipv4Addr::from(0xc612_0000 + n))))).collect();
+    message.answers = (0..addresses).map(|n| Record::from_rdata(name.clone(), 60, RData::A(A(Ipv4Addr::from(0xc612_0000 + n))))).collect();
     message
 }
 

@@ -5,7 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use dnsproxy::{Outcome, RecordType, ResponseCode};
 use hickory_proto::{
     op::Edns,
-    rr::{Name, RData, Record, rdata::{MX, SOA, TXT}},
+    rr::{
+        Name, RData, Record,
+        rdata::{MX, SOA, TXT},
+    },
 };
 
 use crate::{
@@ -97,10 +100,7 @@ async fn a_chain_is_told_whole_with_its_least_ttl_and_without_strays() {
 #[tokio::test]
 async fn a_chain_through_a_denied_name_is_refused() {
     let upstream = ScriptedUpstream::start(|seen| {
-        answer_with(
-            seen,
-            &[cname("www.example.com.", 60, "tracker.example.org."), address("tracker.example.org.", 60, "203.0.113.9")],
-        )
+        answer_with(seen, &[cname("www.example.com.", 60, "tracker.example.org."), address("tracker.example.org.", 60, "203.0.113.9")])
     })
     .await;
     let gate = open();
@@ -138,8 +138,7 @@ async fn forbidden_addresses_are_stripped_and_the_rest_is_told() {
 
 #[tokio::test]
 async fn with_every_address_stripped_it_is_nodata_and_filtered() {
-    let upstream =
-        ScriptedUpstream::start(|seen| answer_with(seen, &[address("www.example.com.", 60, "192.168.1.1")])).await;
+    let upstream = ScriptedUpstream::start(|seen| answer_with(seen, &[address("www.example.com.", 60, "192.168.1.1")])).await;
     let gate = open();
     let world = World::start(&[upstream.address], gate.clone()).await;
     let reply = world.ask_edns("www.example.com.", RecordType::A).await;
@@ -151,8 +150,7 @@ async fn with_every_address_stripped_it_is_nodata_and_filtered() {
 
 #[tokio::test]
 async fn a_rule_with_the_right_may_have_private_addresses() {
-    let upstream =
-        ScriptedUpstream::start(|seen| answer_with(seen, &[address("db.corp.example.", 60, "10.9.8.7")])).await;
+    let upstream = ScriptedUpstream::start(|seen| answer_with(seen, &[address("db.corp.example.", 60, "10.9.8.7")])).await;
     let world = World::start(&[upstream.address], open()).await;
     assert_eq!(addresses(&world.ask("db.corp.example.", RecordType::A).await), [ip("10.9.8.7")]);
 }
@@ -162,10 +160,7 @@ async fn the_clusters_right_ends_where_the_chain_leaves_it() {
     let upstream = ScriptedUpstream::start(|seen| {
         let name = "api.shop.svc.cluster.local.";
         let records = match u16::from(seen.message.queries[0].query_type) {
-            1 => vec![
-                cname(name, 60, "real.shop.svc.cluster.local."),
-                address("real.shop.svc.cluster.local.", 60, "10.96.3.4"),
-            ],
+            1 => vec![cname(name, 60, "real.shop.svc.cluster.local."), address("real.shop.svc.cluster.local.", 60, "10.96.3.4")],
             // An ExternalName Service that leads out, and back to a private address.
             _ => vec![cname(name, 60, "outside.example.org."), address("outside.example.org.", 60, "fd00::1")],
         };

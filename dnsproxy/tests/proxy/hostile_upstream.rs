@@ -115,8 +115,7 @@ async fn a_thousand_addresses_are_servfail_and_256_are_told() {
                 message.metadata.truncation = true;
                 return vec![Act::Send(bytes(&message))];
             }
-            message.answers =
-                (0..count).map(|n| address("www.example.com.", 60, &format!("198.18.{}.{}", n / 256, n % 256))).collect();
+            message.answers = (0..count).map(|n| address("www.example.com.", 60, &format!("198.18.{}.{}", n / 256, n % 256))).collect();
             // Doubled records are one address each.
             message.answers.extend(message.answers.clone());
             vec![Act::Send(bytes(&message))]
@@ -136,10 +135,7 @@ async fn addresses_of_another_class_type_or_owner_open_nothing() {
     let upstream = ScriptedUpstream::start(|seen| {
         let mut chaos = address("www.example.com.", 60, "198.51.100.1");
         chaos.dns_class = hickory_proto::rr::DNSClass::CH;
-        answer_with(
-            seen,
-            &[chaos, address("www.example.com.", 60, "2001:db8::bad"), address("example.com.", 60, "198.51.100.2")],
-        )
+        answer_with(seen, &[chaos, address("www.example.com.", 60, "2001:db8::bad"), address("example.com.", 60, "198.51.100.2")])
     })
     .await;
     let (world, reply) = ask(&upstream).await;
@@ -149,8 +145,7 @@ async fn addresses_of_another_class_type_or_owner_open_nothing() {
 
 #[tokio::test]
 async fn a_ttl_with_the_top_bit_set_is_zero() {
-    let upstream =
-        ScriptedUpstream::start(|seen| answer_with(seen, &[address("www.example.com.", 0x8000_0001, "203.0.113.1")])).await;
+    let upstream = ScriptedUpstream::start(|seen| answer_with(seen, &[address("www.example.com.", 0x8000_0001, "203.0.113.1")])).await;
     let (_, reply) = ask(&upstream).await;
     assert_eq!(reply.answers[0].ttl, 0);
 }

@@ -9,7 +9,10 @@ use std::{
 
 use hickory_proto::{
     op::{Message, MessageType, OpCode},
-    rr::{Name, RData, Record, rdata::{A, AAAA, CNAME}},
+    rr::{
+        Name, RData, Record,
+        rdata::{A, AAAA, CNAME},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,6 +1,9 @@
 //! Several upstreams: the next one is asked when one fails, the last good one first, and each as it wants to be asked.
 
-use std::{net::SocketAddr, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use dnsproxy::{RecordType, ResponseCode, Trouble};
 use hickory_proto::op::Message;

@@ -56,10 +56,8 @@ hosts = ["tracker.example.org"]
 pub(crate) fn policy(text: &str) -> Policy {
     let parsed = parse(&Source::new("test.toml", text));
     let file = parsed.file.unwrap_or_else(|| panic!("{}", parsed.problems));
-    let surroundings = Surroundings {
-        search: vec!["shop.svc.cluster.local".parse().unwrap()],
-        ..Surroundings::stand_in(Date::new(2026, 8, 1).unwrap())
-    };
+    let surroundings =
+        Surroundings { search: vec!["shop.svc.cluster.local".parse().unwrap()], ..Surroundings::stand_in(Date::new(2026, 8, 1).unwrap()) };
     let pod = Pod { namespace: "shop".into(), name: "test-0".into(), labels: BTreeMap::new() };
     Policy::compile(&[file], &pod, &surroundings).unwrap()
 }
@@ -108,12 +106,7 @@ impl World {
 
     /// With these limits.
     pub(crate) async fn with_limits(upstreams: &[SocketAddr], gate: ScriptedGate, limits: Limits) -> Self {
-        let config = Config {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
-            upstreams: upstreams.to_vec(),
-            identity: None,
-            limits,
-        };
+        let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], upstreams: upstreams.to_vec(), identity: None, limits };
         let policy = Arc::new(ArcSwap::from_pointee(policy(POLICY)));
         let ear = Ear::default();
         let proxy = Proxy::bind(config, Arc::clone(&policy), gate, ear.clone()).unwrap();
@@ -212,9 +205,7 @@ pub(crate) fn addresses(reply: &Message) -> Vec<IpAddr> {
 pub(crate) fn extended_error(reply: &Message) -> Option<(u16, String)> {
     use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
     match reply.edns.as_ref()?.option(EdnsCode::from(15))? {
-        EdnsOption::Unknown(15, data) => {
-            Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].to_vec()).unwrap()))
-        }
+        EdnsOption::Unknown(15, data) => Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].to_vec()).unwrap())),
         _ => None,
     }
 }
