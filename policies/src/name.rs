@@ -247,12 +247,22 @@ impl fmt::Debug for Name {
 impl Ord for Name {
     /// By labels from the right, as RFC 4034 section 6.1 orders them: an ancestor stands before what is below it.
     fn cmp(&self, other: &Self) -> Ordering {
-        let from_right = |name: &Self| {
-            let mut labels: Vec<Vec<u8>> = name.labels().map(<[u8]>::to_vec).collect();
-            labels.reverse();
-            labels
+        // A name has at most 127 labels, so where each begins fits on the stack.
+        let starts = |name: &Self| {
+            let mut starts = [0_u8; 128];
+            let mut count = 0;
+            for (place, suffix) in starts.iter_mut().zip(name.suffixes().filter(|suffix| !suffix.is_empty())) {
+                *place = u8::try_from(name.wire.len() - suffix.len()).unwrap_or(u8::MAX);
+                count += 1;
+            }
+            (starts, count)
         };
-        from_right(self).cmp(&from_right(other))
+        fn label(name: &Name, start: u8) -> Option<&[u8]> {
+            Labels { rest: name.wire.get(usize::from(start)..)? }.next()
+        }
+        let ((own, count), (others, other_count)) = (starts(self), starts(other));
+        let own = own.iter().take(count).rev().map(|&start| label(self, start));
+        own.cmp(others.iter().take(other_count).rev().map(|&start| label(other, start)))
     }
 }
 

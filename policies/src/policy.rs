@@ -232,3 +232,16 @@ impl fmt::Debug for Policy {
         f.debug_struct("Policy").field("generation", &self.inner.generation).field("files", &self.inner.files).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_and_grants_may_cross_threads() {
+        fn crosses<T: Send + Sync + 'static>() {}
+        crosses::<Policy>();
+        crosses::<Grant>();
+        crosses::<Refusal>();
+    }
+}

@@ -1,4 +1,5 @@
 //! Every shipped example is free of problems and keeps its own expectations, alone and all of them together.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in tests a failed unwrap is the report")]
 use std::{fs, path::PathBuf};
 
 use policies::{Date, PolicyFile, Source, Surroundings, parse, run_expectations};

@@ -3,6 +3,7 @@
 //! # Limitations
 //! Names are made of three known labels and one that no file mentions, to a depth of three: enough for every way in which patterns can
 //! nest, not for hash collisions or long names.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in tests a failed unwrap is the report")]
 use std::net::IpAddr;
 
 use policies::{Date, Name, Opening, Pod, Policy, PolicyFile, Protocol, Source, Surroundings, Verdict, parse};

@@ -63,7 +63,9 @@ pub(super) fn names<'a>(files: &[&PolicyFile], rules: &'a [Rule], limits: &[Grou
     let mut worked_out: HashMap<(Matches, Option<usize>), usize> = HashMap::new();
     let mut below: HashMap<Box<[u8]>, usize> = HashMap::new();
     // Wildcards first, those with fewer labels before those below them: what they pass on must be known.
-    own.sort_by_cached_key(|(pattern, _)| (matches!(pattern, HostPattern::Exact(_)), pattern.name().depth(), pattern.clone()));
+    own.sort_by_cached_key(|(pattern, _)| {
+        (matches!(pattern, HostPattern::Exact(_)), pattern.name().depth(), pattern.name().wire().to_vec())
+    });
     for (pattern, matches) in own {
         let above = pattern.name().suffixes().skip(1).find_map(|zone| below.get(zone).copied());
         let fate = *worked_out.entry((matches, above)).or_insert_with_key(|(matches, above)| {

@@ -1,11 +1,13 @@
 //! Where the walk puts down what it finds.
 use std::{ops::Range, sync::Arc};
 
-use crate::problem::{Problem, Problems, Severity, Source, line_of};
+use crate::problem::{Problem, Problems, Severity, Source};
 
 /// The problems found so far in one file.
 pub(super) struct Report {
     source: Arc<Source>,
+    /// Where each line ends: every rule asks for its line, and counting from the start each time would add up.
+    line_ends: Vec<usize>,
     found: Vec<Found>,
 }
 
@@ -17,7 +19,8 @@ struct Found {
 
 impl Report {
     pub(super) fn new(source: Arc<Source>) -> Self {
-        Self { source, found: Vec::new() }
+        let line_ends = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place).collect();
+        Self { source, line_ends, found: Vec::new() }
     }
 
     pub(super) fn source(&self) -> &Arc<Source> {
@@ -25,7 +28,8 @@ impl Report {
     }
 
     pub(super) fn line(&self, span: &Range<usize>) -> u32 {
-        line_of(&self.source.text, span.start)
+        let before = self.line_ends.partition_point(|&end| end < span.start);
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>, label: impl Into<String>, hint: Option<String>) {

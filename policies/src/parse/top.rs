@@ -26,25 +26,19 @@ pub(super) fn policy_file(report: &mut Report, table: &DeTable<'_>) -> Option<Po
     let name = name(report, &top);
     let platform = top.boolean(report, "platform").unwrap_or(false);
     let mut taken = Taken::default();
-    let mut read = |key, what: &mut dyn FnMut(&mut Report, &mut Taken, &DeTable<'_>, Range<usize>)| {
-        for (table, span) in top.tables(report, key) {
-            what(report, &mut taken, table, span);
-        }
-    };
-    let (mut allows, mut denies, mut limits, mut expectations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    read("allow", &mut |report, taken, table, span| allows.extend(rules::allow(report, taken, table, span)));
-    read("deny", &mut |report, taken, table, span| denies.extend(rules::deny(report, taken, table, span)));
-    read("limit", &mut |report, taken, table, span| {
+    let allows =
+        top.tables(report, "allow").into_iter().filter_map(|(table, span)| rules::allow(report, &mut taken, table, span)).collect();
+    let denies = top.tables(report, "deny").into_iter().filter_map(|(table, span)| rules::deny(report, &mut taken, table, span)).collect();
+    let mut limits = Vec::new();
+    for (table, span) in top.tables(report, "limit") {
         if !platform {
-            let hint = Some(
-                "limits hold every file that selects the pod: put `platform = true` at the top, or say it with [[allow]] and [[deny]]"
-                    .to_owned(),
-            );
-            report.error(span.clone(), "only a platform file can limit", "[[limit]] in an app's file", hint);
+            let hint =
+                "limits hold every file that selects the pod: put `platform = true` at the top, or say it with [[allow]] and [[deny]]";
+            report.error(span.clone(), "only a platform file can limit", "[[limit]] in an app's file", Some(hint.to_owned()));
         }
-        limits.extend(rules::limit(report, taken, table, span));
-    });
-    read("expect", &mut |report, _, table, span| expectations.extend(rules::expect(report, table, span)));
+        limits.extend(rules::limit(report, &mut taken, table, span));
+    }
+    let expectations = top.tables(report, "expect").into_iter().filter_map(|(table, span)| rules::expect(report, table, span)).collect();
     let mode = top
         .string(report, "mode")
         .and_then(|text| value::choice(report, &text, "mode", &[("enforce", Mode::Enforce), ("audit", Mode::Audit)]));
