@@ -104,7 +104,14 @@ impl Prepared {
         if !args.listen.ip().is_loopback() || matches!(args.listen.port(), 0 | 53) {
             return Err(StartError::Listen(args.listen));
         }
-        let (resolv_conf, upstreams) = whom_to_ask(&args)?;
+        let nothing = Arc::new(Policy::nothing());
+        let identity = Identity { mark: random()?, priority: random()? };
+        // The fence before all else: whatever fails from here on, the pod is closed. Also when there is nobody to ask.
+        let asked = whom_to_ask(&args);
+        let frame = frame(&args, identity, asked.as_ref().map(|(_, upstreams)| upstreams.as_slice()).unwrap_or_default());
+        let firewall = Firewall::open().map_err(StartError::Firewall)?;
+        let mut fence = Fence::establish(firewall, frame, nothing.clone()).map_err(StartError::Establish)?;
+        let (resolv_conf, upstreams) = asked?;
         let surroundings = Surroundings {
             resolvers: upstreams.iter().map(SocketAddr::ip).collect(),
             cluster_domain: resolv_conf.cluster_domain(),
@@ -113,12 +120,6 @@ impl Prepared {
             host_ips: host_ips(),
             today: today(),
         };
-        let nothing = Arc::new(Policy::nothing());
-        let identity = Identity { mark: random()?, priority: random()? };
-        // The fence before all else: whatever fails from here on, the pod is closed.
-        let frame = frame(&args, identity, &upstreams);
-        let firewall = Firewall::open().map_err(StartError::Firewall)?;
-        let mut fence = Fence::establish(firewall, frame, nothing.clone()).map_err(StartError::Establish)?;
         let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
         let control = control::bind(&args.control).map_err(StartError::Control)?;
         let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
