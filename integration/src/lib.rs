@@ -15,10 +15,12 @@
 )]
 
 pub mod attack;
+pub mod attempts;
 pub mod authority;
 pub mod clients;
 pub mod command;
 pub mod demo;
+pub mod kernel;
 pub mod namespace;
 pub mod pod;
 pub mod policy_dir;

@@ -44,6 +44,7 @@ pub struct Setup<'a> {
     pod: &'a Pod,
     policies: Vec<(String, String)>,
     plain: bool,
+    missing: bool,
     args: Vec<String>,
     envs: Vec<(String, String)>,
     uid: Option<u32>,
@@ -54,7 +55,7 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// With an empty policy directory, a control socket of its own, uid [`UID`], and upstreams from the pod's resolv.conf.
     pub fn new(pod: &'a Pod) -> Self {
-        Self { pod, policies: Vec::new(), plain: false, args: Vec::new(), envs: Vec::new(), uid: Some(UID), serial: 0, program: None }
+        Self { pod, policies: Vec::new(), plain: false, missing: false, args: Vec::new(), envs: Vec::new(), uid: Some(UID), serial: 0, program: None }
     }
 
     /// One more policy file.
@@ -66,6 +67,12 @@ impl<'a> Setup<'a> {
     /// Ordinary files instead of a ConfigMap's links.
     pub fn plain_files(mut self) -> Self {
         self.plain = true;
+        self
+    }
+
+    /// A policy directory that is not there.
+    pub fn missing_directory(mut self) -> Self {
+        self.missing = true;
         self
     }
 
@@ -143,6 +150,9 @@ impl<'a> Setup<'a> {
         let path = files.join("policies");
         let policies = if self.plain { PolicyDir::plain(path) } else { PolicyDir::config_map(path) };
         policies.replace(&self.policies);
+        if self.missing {
+            fs::remove_dir_all(policies.path()).expect("the policy directory");
+        }
         // The worker has a uid of its own when it makes or removes the socket.
         let run = self.pod.world().scratch().make_dir(&format!("run-{}-{}", self.pod.wire(), self.serial), 0o777);
         let control = run.join("control.sock");
