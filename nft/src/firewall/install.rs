@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     RawGuard, Ruleset,
-    ruleset::{Content, Extras, Plan, raw_guard},
-    sys::{Batch, Element, Family, Ident, Lost, Refused, SendError, SetFlags, TableFlags, What},
+    ruleset::{self, Block, Content, Extras, Maps, Plan, PortMap, raw_guard},
+    sys::{Batch, Element, ElementSeen, Family, Ident, Lost, Refused, SendError, SetFlags, TableFlags, Verdict, What},
 };
 
 /// How often an installation is tried again because something moved under it: a lease ended, a device went.
@@ -134,17 +134,18 @@ impl Firewall {
     }
 
     fn attempt(&mut self, ruleset: &Ruleset, wanted: &[Lease], attempt: &Attempt) -> Result<Installed, Failure> {
-        let plan = Plan::new(ruleset, attempt.extras).map_err(|why| Failure::Final(InstallError::Invalid(why)))?;
         let stood = self.seen().map_err(Failure::read)?;
         let table_stood = stood.is_some();
         let seen = stood.unwrap_or_default();
+        let (maps, lingering) = self.port_maps(ruleset, &seen).map_err(Failure::read)?;
+        let plan = Plan::new(ruleset, attempt.extras, &maps).map_err(|why| Failure::Final(InstallError::Invalid(why)))?;
         let flags = attempt.claim.then_some(TableFlags::OwnerPersist);
 
         // Its own batch, not the one that commits use again: a large ruleset's memory is given back.
         let mut batch = Batch::new();
         batch.table(&self.inet, flags);
         if table_stood {
-            self.clear(&mut batch, &plan, &seen);
+            self.clear(&mut batch, &plan, &seen, &lingering);
         }
         self.fill(&mut batch, &plan, &seen);
         let tally = self.leases(&mut batch, &plan, &seen, wanted).map_err(Failure::read)?;
@@ -165,8 +166,8 @@ impl Firewall {
         Ok(Installed { raw_guard, missing: Vec::new(), table_stood, kept, added, removed })
     }
 
-    /// Takes away what stands and does not belong: all rules, what maps hold, sets and chains that are not planned.
-    fn clear(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
+    /// Takes away what stands and does not belong: all rules, what maps hold, sets and chains that are not planned nor lingering.
+    fn clear(&self, batch: &mut Batch, plan: &Plan, seen: &Seen, lingering: &HashSet<Ident>) {
         batch.flush_rules(&self.inet);
         let mut sets: Vec<_> = seen.sets.values().collect();
         sets.sort_by(|one, other| one.name.cmp(&other.name));
@@ -175,8 +176,13 @@ impl Firewall {
             let fits = planned.is_some_and(|planned| {
                 planned.set.flags.0 == set.flags && planned.set.key.nft_type() == set.key_type && planned.set.key.len() == set.key_len
             });
+            let untouched = lingering.contains(&set.name)
+                || (fits && planned.is_some_and(|planned| matches!(planned.content, Content::Versioned { stands: true, .. })));
+            if untouched {
+                continue;
+            }
             // A map's elements hold chains in use: they go before the chains.
-            if set.flags & SetFlags::MAP != 0 || (fits && planned.is_some_and(|planned| matches!(planned.content, Content::Fixed(_)))) {
+            if set.flags & SetFlags::MAP != 0 {
                 batch.flush_set(&self.inet, &set.name);
             }
             if !fits {
@@ -184,11 +190,9 @@ impl Firewall {
             }
         }
         for chain in &seen.chains {
-            let stays = plan.chains.iter().any(|planned| {
-                planned.name == chain.name
-                    && planned.hook.is_some() == chain.hooked
-                    && planned.user_data.as_bytes() == chain.user_data.as_slice()
-            });
+            let planned =
+                plan.chains.iter().any(|planned| planned.name == chain.name && planned.hook.is_some() == chain.hooked);
+            let stays = planned || lingering.contains(&chain.name);
             if !stays {
                 batch.delete_chain(&self.inet, &chain.name);
             }
@@ -212,13 +216,42 @@ impl Firewall {
             batch.chain(&self.inet, chain);
         }
         for planned in &plan.sets {
-            if let Content::Fixed(elements) = &planned.content {
+            if let Content::Fixed(elements) | Content::Versioned { elements, stands: false } = &planned.content {
                 batch.elements(&self.inet, &planned.set.name, elements);
             }
         }
         for rule in &plan.rules {
             batch.rule(&self.inet, rule);
         }
+    }
+
+    /// The maps from ports to chains, and the names of sets and chains that must outlast this installation.
+    ///
+    /// A packet that is under way keeps to the old rules, but what it finds in a set is the new generation's: in a map changed in place it
+    /// would find a chain that is empty for the old generation, or nothing, and be refused. So a map is never changed: it is left as it is,
+    /// or another one with the next number takes its place and it lingers, with its chains, until the installation after this one.
+    fn port_maps(&mut self, ruleset: &Ruleset, seen: &Seen) -> Result<(Maps, HashSet<Ident>), ReadError> {
+        let mut lingering = HashSet::new();
+        let mut map = |protocol: &str, blocks: Vec<Block>| -> Result<PortMap, ReadError> {
+            let elements = ruleset::map(&blocks, protocol);
+            let prefix = format!("{protocol}_ports_");
+            let number = |name: &Ident| name.as_str().strip_prefix(&prefix)?.parse::<u64>().ok();
+            let newest = seen.sets.keys().filter_map(|name| Some((number(name)?, name.clone()))).max();
+            let named = |number: u64| Ident::new(&format!("{prefix}{number}"));
+            let Some((number, name)) = newest else {
+                return Ok(PortMap { name: named(1), blocks, elements, stands: false });
+            };
+            let standing = self.elements_of(&name)?;
+            if same(&standing, &elements) {
+                return Ok(PortMap { name, blocks, elements, stands: true });
+            }
+            lingering.extend(standing.into_iter().filter_map(|element| element.chain));
+            lingering.insert(name);
+            Ok(PortMap { name: named(number.wrapping_add(1)), blocks, elements, stands: false })
+        };
+        let tcp = map("tcp", ruleset::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp())))?;
+        let udp = map("udp", ruleset::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp())))?;
+        Ok((Maps { tcp, udp }, lingering))
     }
 
     fn leases(&mut self, batch: &mut Batch, plan: &Plan, seen: &Seen, wanted: &[Lease]) -> Result<Tally, ReadError> {
@@ -327,4 +360,15 @@ impl Failure {
     fn read(error: ReadError) -> Self {
         Self::Final(InstallError::Read(error))
     }
+}
+
+/// Whether a verdict map holds exactly these elements, in whatever order the kernel lists them.
+fn same(standing: &[ElementSeen], planned: &[Element]) -> bool {
+    let seen: HashSet<_> = standing.iter().map(|element| (&element.key, element.interval_end, element.chain.as_ref())).collect();
+    let chain = |element: &Element| match &element.verdict {
+        Some(Verdict::Goto(chain)) => Some(chain.clone()),
+        _ => None,
+    };
+    seen.len() == planned.len()
+        && planned.iter().all(|element| seen.contains(&(&element.key, element.interval_end, chain(element).as_ref())))
 }

@@ -69,20 +69,18 @@ impl Firewall {
     pub fn read_back(&mut self) -> Result<ReadBack, ReadError> {
         let Some(seen) = self.seen()? else { return Ok(ReadBack::default()) };
         let mut back = ReadBack { table_exists: true, ..ReadBack::default() };
-        for chain in &seen.chains {
-            if let Some((id, fingerprint, key)) = parse_record(&chain.user_data) {
-                back.openings.push(Standing { key, id, fingerprint });
-            }
-        }
-        back.openings.sort_by_key(|opening| opening.id);
         let live_rules = Ident::new(LIVE_RULES);
         if seen.sets.contains_key(&live_rules) {
             for element in self.elements_of(&live_rules)? {
                 let mark = <[u8; 4]>::try_from(element.key.as_slice()).map(u32::from_ne_bytes);
-                let id = mark.ok().and_then(RuleId::from_ct_mark);
-                back.retained.extend(id.filter(|id| back.openings.iter().all(|opening| opening.id != *id)));
+                let Some(id) = mark.ok().and_then(RuleId::from_ct_mark) else { continue };
+                match parse_record(&element.user_data) {
+                    Some((fingerprint, key)) => back.openings.push(Standing { key, id, fingerprint }),
+                    None => back.retained.push(id),
+                }
             }
         }
+        back.openings.sort_by_key(|opening| opening.id);
         back.retained.sort_unstable();
         self.sets.clear();
         for set in seen.sets.values() {

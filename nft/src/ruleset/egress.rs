@@ -1,67 +1,21 @@
 //! The chain that every packet of the pod passes: the order here is the policy's order.
 
 use super::{
-    Deny, Ruleset, dns, guards,
+    Deny, Proxy, Ruleset, dns, guards,
     guards::CAME_IN,
     line::{ESTABLISHED, Ip, L4, NEW, RELATED, line},
-    plan::{DNS_TCP, DNS_UDP, Extras, LIVE_RULES, Plan, TCP_PORTS, UDP_PORTS, V4_DENIED, V6_DENIED},
+    plan::{DNS_TCP, DNS_UDP, Extras, LIVE_RULES, Maps, Plan},
     ranges,
 };
 use crate::{
-    PortRange,
-    sys::{Hook, HookKind, Ident, Policy, SetFlags, SetKey},
+    PortRange, Ports,
+    sys::{Hook, HookKind, Policy},
 };
 
 /// The ct mark of the proxy's own flows to its upstreams.
 const PROXY: u32 = 0xfffe_0000;
 
-/// Ranges that are denied on some ports.
-const V4_DENIED_PORTS: &str = "v4_denied_ports";
-const V6_DENIED_PORTS: &str = "v6_denied_ports";
-
-const fn address(family: Ip) -> SetKey {
-    match family {
-        Ip::V4 => SetKey::Ipv4,
-        Ip::V6 => SetKey::Ipv6,
-    }
-}
-
-const fn denied(family: Ip) -> &'static str {
-    match family {
-        Ip::V4 => V4_DENIED,
-        Ip::V6 => V6_DENIED,
-    }
-}
-
-const fn denied_ports(family: Ip) -> &'static str {
-    match family {
-        Ip::V4 => V4_DENIED_PORTS,
-        Ip::V6 => V6_DENIED_PORTS,
-    }
-}
-
-fn denied_number(family: Ip, number: usize) -> String {
-    format!("{}_{number}", denied(family))
-}
-
-pub(crate) fn denied_sets(plan: &mut Plan, denies: &[Deny]) {
-    for family in Ip::BOTH {
-        let whole = denies.iter().filter(|deny| deny.ports.is_none()).flat_map(|deny| &deny.ranges);
-        plan.fixed(denied(family), address(family), SetFlags::INTERVAL, ranges::elements(whole, family));
-        let partial: Vec<&Deny> = denies.iter().filter(|deny| deny.ports.is_some()).collect();
-        let some = ranges::elements(partial.iter().flat_map(|deny| &deny.ranges), family);
-        if some.is_empty() {
-            continue;
-        }
-        plan.fixed(denied_ports(family), address(family), SetFlags::INTERVAL, some);
-        for (number, deny) in partial.iter().enumerate() {
-            let elements = ranges::elements(&deny.ranges, family);
-            plan.fixed(&denied_number(family, number), address(family), SetFlags::INTERVAL, elements);
-        }
-    }
-}
-
-pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras) {
+pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &Maps) {
     let proxy = &ruleset.proxy;
     let port = PortRange::single(proxy.port);
     plan.base("egress", HookKind::Filter, Hook::OUTPUT, 0, Policy::Drop);
@@ -73,17 +27,21 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras) {
         plan.rule(turned.comment("questions turned to the proxy: oif is still the old device here").accept());
     }
     plan.rule(line("egress").reply().ct_mark(CAME_IN).comment("replies to what came in from outside").accept());
-    plan.rule(line("egress").original().ct_mark(PROXY).comment("the proxy's flows, also after close()").accept());
+    plan.rule(line("egress").original().ct_mark(PROXY).goto("proxy_flow"));
     if !proxy.upstreams.is_empty() {
         plan.rule(dns::from_the_proxy(line("egress").ct_state(NEW), proxy).jump("proxy"));
     }
     for family in Ip::BOTH {
-        plan.rule(line("egress").daddr_in(family, &Ident::new(denied(family))).goto("tell"));
+        let whole = ruleset.denies.iter().filter(|deny| deny.ports.is_none()).flat_map(|deny| &deny.ranges);
+        let elements = ranges::elements(whole, family);
+        if !elements.is_empty() {
+            plan.rule(line("egress").daddr_among(family, elements).goto("tell"));
+        }
     }
     deny_ports(plan, &ruleset.denies);
     plan.rule(line("egress").original().ct_state(ESTABLISHED).ct_mark_vmap(LIVE_RULES));
-    plan.rule(line("egress").dport_vmap(L4::Tcp, TCP_PORTS));
-    plan.rule(line("egress").dport_vmap(L4::Udp, UDP_PORTS));
+    plan.rule(line("egress").dport_vmap(L4::Tcp, &maps.tcp.name));
+    plan.rule(line("egress").dport_vmap(L4::Udp, &maps.udp.name));
     for family in Ip::BOTH {
         plan.rule(line("egress").echo_request(family).goto("echo"));
     }
@@ -103,21 +61,36 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras) {
             plan.rule(dns::to_upstream(line("proxy"), *upstream, protocol).set_ct_mark(PROXY).accept());
         }
     }
+    proxy_flow(plan, proxy);
     guards::kernel_own(plan);
+}
+
+/// A flow to an upstream outlives the socket that began it: whoever binds the same port next would send on it. So a socket must be the
+/// proxy's at every packet; what has no socket any more is the kernel's end of a closed connection.
+fn proxy_flow(plan: &mut Plan, proxy: &Proxy) {
+    plan.regular("proxy_flow");
+    plan.rule(dns::from_the_proxy(line("proxy_flow"), proxy).accept());
+    plan.rule(line("proxy_flow").made_by_a_socket().comment("another took the proxy's port").goto("tell"));
+    plan.rule(line("proxy_flow").comment("after close()").accept());
 }
 
 /// Ranges denied on some ports only: the chain is left again where no port fits.
 fn deny_ports(plan: &mut Plan, denies: &[Deny]) {
+    let partial: Vec<(&Deny, &Ports)> = denies.iter().filter_map(|deny| Some((deny, deny.ports.as_ref()?))).collect();
     let mut any = false;
     for family in Ip::BOTH {
-        let partial: Vec<&Deny> = denies.iter().filter(|deny| deny.ports.is_some()).collect();
-        if ranges::elements(partial.iter().flat_map(|deny| &deny.ranges), family).is_empty() {
+        let all = ranges::elements(partial.iter().flat_map(|(deny, _)| &deny.ranges), family);
+        if all.is_empty() {
             continue;
         }
         any = true;
-        plan.rule(line("egress").daddr_in(family, &Ident::new(denied_ports(family))).jump("denied_ports"));
-        for (number, ports) in partial.iter().filter_map(|deny| deny.ports.as_ref()).enumerate() {
-            let here = || line("denied_ports").daddr_in(family, &Ident::new(&denied_number(family, number)));
+        plan.rule(line("egress").daddr_among(family, all).jump("denied_ports"));
+        for (deny, ports) in &partial {
+            let elements = ranges::elements(&deny.ranges, family);
+            if elements.is_empty() {
+                continue;
+            }
+            let here = || line("denied_ports").daddr_among(family, elements.clone());
             for (protocol, ranges) in [(L4::Tcp, ports.tcp()), (L4::Udp, ports.udp())] {
                 for range in ranges {
                     plan.rule(here().dport(protocol, *range).goto("tell"));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     Log,
     line::{Ip, L4, NEW, line},
-    plan::{DENIED, LIVE_RULES, MLD_TYPES, ND_TYPES, Plan, SPOOFED},
+    plan::{DENIED, LIVE_RULES, Plan, SPOOFED},
 };
 use crate::{
     PortRange,
@@ -18,6 +18,11 @@ use crate::{
 pub(crate) const CAME_IN: u32 = 0xffff_0000;
 
 const DNS: u16 = 53;
+
+/// Router solicitation, neighbour solicitation and advertisement (RFC 4861): hop limit 255.
+const ND_TYPES: [u8; 3] = [133, 135, 136];
+/// Multicast listener report and done (RFC 2710), report of version 2 (RFC 3810): hop limit 1.
+const MLD_TYPES: [u8; 3] = [131, 132, 143];
 
 pub(crate) fn chains(plan: &mut Plan) {
     let loopbacks = [IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(std::net::IpAddr::from(Ipv6Addr::LOCALHOST))];
@@ -45,8 +50,8 @@ pub(crate) fn chains(plan: &mut Plan) {
 pub(crate) fn kernel_own(plan: &mut Plan) {
     plan.regular("kernel_own");
     plan.rule(line("kernel_own").made_by_a_socket().comment("raw sockets are no kernel").goto("tell"));
-    plan.rule(line("kernel_own").icmpv6_type_in(ND_TYPES).hop_limit(Ip::V6, 255).accept());
-    plan.rule(line("kernel_own").icmpv6_type_in(MLD_TYPES).hop_limit(Ip::V6, 1).accept());
+    plan.rule(line("kernel_own").icmpv6_type_among(&ND_TYPES).hop_limit(Ip::V6, 255).accept());
+    plan.rule(line("kernel_own").icmpv6_type_among(&MLD_TYPES).hop_limit(Ip::V6, 1).accept());
     plan.rule(line("kernel_own").l4(L4::Igmp).hop_limit(Ip::V4, 1).accept());
     plan.rule(line("kernel_own").goto("tell"));
 

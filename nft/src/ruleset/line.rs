@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     PortRange,
-    sys::{Cmp, CtKey, Expr, Ident, MetaKey, PayloadBase, Rule, UserData, Verdict},
+    sys::{Cmp, CtKey, Element, Expr, Ident, MetaKey, PayloadBase, Rule, SetKey, UserData, Verdict},
 };
 
 /// An address family.
@@ -187,6 +187,12 @@ impl Line {
         self.load_address(family, false).push(Expr::Lookup { set: set.clone() })
     }
 
+    /// `ip daddr { RANGES }` or `ip6 daddr { RANGES }`
+    pub(crate) fn daddr_among(self, family: Ip, elements: Vec<Element>) -> Self {
+        let key = if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 };
+        self.load_address(family, false).push(Expr::LookupAmong { key, interval: true, elements })
+    }
+
     /// `update @SET { ip daddr }`
     pub(crate) fn update(self, family: Ip, set: &Ident) -> Self {
         self.load_address(family, false).push(Expr::Update { set: set.clone() })
@@ -213,8 +219,8 @@ impl Line {
     }
 
     /// `tcp dport vmap @MAP` or `udp dport vmap @MAP`
-    pub(crate) fn dport_vmap(self, protocol: L4, map: &str) -> Rule {
-        self.port(protocol, 2).push(Expr::VerdictMap { map: Ident::new(map) }).end()
+    pub(crate) fn dport_vmap(self, protocol: L4, map: &Ident) -> Rule {
+        self.port(protocol, 2).push(Expr::VerdictMap { map: map.clone() }).end()
     }
 
     /// `icmp type echo-request` or `icmpv6 type echo-request`
@@ -229,12 +235,13 @@ impl Line {
             .push(Expr::Cmp(Cmp::Eq, vec![kind]))
     }
 
-    /// `icmpv6 type @SET`
-    pub(crate) fn icmpv6_type_in(self, set: &str) -> Self {
+    /// `icmpv6 type { TYPES }`
+    pub(crate) fn icmpv6_type_among(self, types: &[u8]) -> Self {
+        let elements = types.iter().map(|kind| Element { key: vec![*kind], ..Element::default() }).collect();
         self.family(Ip::V6)
             .l4(L4::Icmpv6)
             .push(Expr::Payload { base: PayloadBase::Transport, offset: 0, len: 1 })
-            .push(Expr::Lookup { set: Ident::new(set) })
+            .push(Expr::LookupAmong { key: SetKey::Icmpv6Type, interval: false, elements })
     }
 
     /// `ip6 hoplimit N` or `ip ttl N`

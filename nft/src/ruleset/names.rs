@@ -3,7 +3,7 @@
 use super::line::Ip;
 use crate::sys::Ident;
 
-/// The longest stem; the longest thing added to it is `_v4_ranges`.
+/// The longest stem; the longest thing added to it is `_v4_used`.
 const MAX_STEM: usize = 100;
 
 /// The names that belong to one opening.
@@ -33,11 +33,6 @@ impl Names {
     /// The leases in use: `KEY_v4_used`, `KEY_v6_used`.
     pub(crate) fn used(&self, family: Ip) -> Ident {
         self.with(family, "_used")
-    }
-
-    /// The static ranges: `KEY_v4_ranges`, `KEY_v6_ranges`.
-    pub(crate) fn ranges(&self, family: Ip) -> Ident {
-        self.with(family, "_ranges")
     }
 
     /// The chain that its flows end in: `flow_KEY`.
@@ -76,7 +71,7 @@ mod tests {
     fn readable_keys_stay_and_others_are_digested() {
         assert_eq!(Names::of("alerts.pagerduty").leases(Ip::V4).as_str(), "alerts.pagerduty_v4");
         for odd in ["9lives", "x_1", "with space", &"k".repeat(200), "", "ä"] {
-            let name = Names::of(odd).ranges(Ip::V6);
+            let name = Names::of(odd).used(Ip::V6);
             assert!(name.as_str().starts_with("x_"), "{name}");
             assert!(name.as_str().len() < Ident::MAX);
         }

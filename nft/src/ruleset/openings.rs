@@ -10,21 +10,19 @@ use super::{
 };
 use crate::{
     RuleId,
-    sys::{Chain, Element, Ident, SetFlags, SetKey, UserData, Verdict},
+    sys::{Element, Ident, UserData, Verdict},
 };
 
 /// The chain of flows whose rule is gone and that may go on.
 const KEPT: &str = "flow_kept";
 
-/// The record in a flow chain's user data: id and fingerprint.
-pub(crate) fn record(opening: &Opening) -> UserData {
+/// The record in an element of the map of live rules: key, fingerprint, and a comment for people.
+fn record(opening: &Opening) -> UserData {
     let mut data = UserData::default();
-    let mut record = opening.id.get().to_be_bytes().to_vec();
-    record.extend(opening.fingerprint.to_be_bytes());
-    data.put(UDATA_RECORD, &record);
+    data.put(UDATA_RECORD, &opening.fingerprint.to_be_bytes());
     data.put(UDATA_KEY, opening.key.as_bytes());
     let room = UserData::MAX.saturating_sub(data.as_bytes().len() + 3).min(100);
-    let mut comment = format!("{} {}", opening.id, opening.comment);
+    let mut comment = opening.comment.clone();
     while comment.len() > room {
         comment.pop();
     }
@@ -33,22 +31,22 @@ pub(crate) fn record(opening: &Opening) -> UserData {
 }
 
 /// Reads a record back.
-pub(crate) fn parse_record(user_data: &[u8]) -> Option<(RuleId, u64, String)> {
-    let record: [u8; 10] = UserData::find(user_data, UDATA_RECORD)?.try_into().ok()?;
+pub(crate) fn parse_record(user_data: &[u8]) -> Option<(u64, String)> {
+    let fingerprint: [u8; 8] = UserData::find(user_data, UDATA_RECORD)?.try_into().ok()?;
     let key = std::str::from_utf8(UserData::find(user_data, UDATA_KEY)?).ok()?;
-    let [high, low, fingerprint @ ..] = record;
-    Some((RuleId::new(u16::from_be_bytes([high, low]))?, u64::from_be_bytes(fingerprint), key.to_owned()))
+    Some((u64::from_be_bytes(fingerprint), key.to_owned()))
 }
 
 /// `ct mark : goto flow_KEY`
 pub(crate) fn live_rules(ruleset: &Ruleset) -> Vec<Element> {
-    let entry = |id: RuleId, chain: Ident| Element {
+    let entry = |id: RuleId, chain: Ident, user_data| Element {
         key: id.mark().to_ne_bytes().to_vec(),
         verdict: Some(Verdict::Goto(chain)),
+        user_data,
         ..Element::default()
     };
-    let open = ruleset.openings.iter().map(|opening| entry(opening.id, Names::of(&opening.key).flow()));
-    let kept = ruleset.retained.iter().map(|id| entry(*id, Ident::new(KEPT)));
+    let open = ruleset.openings.iter().map(|opening| entry(opening.id, Names::of(&opening.key).flow(), record(opening)));
+    let kept = ruleset.retained.iter().map(|id| entry(*id, Ident::new(KEPT), UserData::default()));
     let mut all: Vec<Element> = open.chain(kept).collect();
     all.sort_by(|one, other| one.key.cmp(&other.key));
     all.dedup_by(|one, other| one.key == other.key);
@@ -56,16 +54,8 @@ pub(crate) fn live_rules(ruleset: &Ruleset) -> Vec<Element> {
 }
 
 pub(crate) fn sets(plan: &mut Plan, opening: &Opening, sizes: Sizes) {
-    let names = Names::of(&opening.key);
-    for family in Ip::BOTH {
-        if opening.leased {
-            plan.leases(&opening.key, family, sizes);
-        }
-        let elements = ranges::elements(&opening.ranges, family);
-        if !elements.is_empty() {
-            let key = if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 };
-            plan.fixed(names.ranges(family).as_str(), key, SetFlags::INTERVAL, elements);
-        }
+    for family in Ip::BOTH.into_iter().filter(|_| opening.leased) {
+        plan.leases(&opening.key, family, sizes);
     }
 }
 
@@ -73,7 +63,7 @@ pub(crate) fn sets(plan: &mut Plan, opening: &Opening, sizes: Sizes) {
 pub(crate) fn flow(plan: &mut Plan, opening: &Opening) {
     let names = Names::of(&opening.key);
     let chain = names.flow();
-    plan.chains.push(Chain { name: chain.clone(), hook: None, user_data: record(opening) });
+    plan.regular(chain.as_str());
     if opening.leased {
         for family in Ip::BOTH {
             // The look-up keeps addresses out that no lease opened: a static range may be large.
@@ -92,11 +82,11 @@ pub(crate) fn kept(plan: &mut Plan) {
 fn open(plan: &mut Plan, opening: &Opening, start: impl Fn(Ip) -> Line) {
     let names = Names::of(&opening.key);
     for family in Ip::BOTH {
-        let leases = opening.leased.then(|| names.leases(family));
-        let ranges = (!ranges::elements(&opening.ranges, family).is_empty()).then(|| names.ranges(family));
-        for set in leases.into_iter().chain(ranges) {
-            let rule = start(family).daddr_in(family, &set).set_ct_mark(opening.id.mark());
-            plan.rule(rule.goto(names.flow().as_str()));
+        let ranges = ranges::elements(&opening.ranges, family);
+        let leased = opening.leased.then(|| start(family).daddr_in(family, &names.leases(family)));
+        let ranged = (!ranges.is_empty()).then(|| start(family).daddr_among(family, ranges));
+        for permitted in leased.into_iter().chain(ranged) {
+            plan.rule(permitted.set_ct_mark(opening.id.mark()).goto(names.flow().as_str()));
         }
     }
 }

@@ -23,16 +23,8 @@ pub(crate) const MAX_KEY: usize = 200;
 /// How long an address counts as in use after a packet: 90 s.
 const USED_MS: u64 = 90_000;
 
-/// Maps that are filled anew at every installation.
+/// The ids that hold; emptied and filled at every installation.
 pub(crate) const LIVE_RULES: &str = "live_rules";
-pub(crate) const TCP_PORTS: &str = "tcp_ports";
-pub(crate) const UDP_PORTS: &str = "udp_ports";
-/// Ranges that nothing opens.
-pub(crate) const V4_DENIED: &str = "v4_denied";
-pub(crate) const V6_DENIED: &str = "v6_denied";
-/// Types that the kernel sends by itself.
-pub(crate) const ND_TYPES: &str = "nd_types";
-pub(crate) const MLD_TYPES: &str = "mld_types";
 /// Counters.
 pub(crate) const DENIED: &str = "denied";
 pub(crate) const SPOOFED: &str = "spoofed";
@@ -49,6 +41,8 @@ pub(crate) enum Content {
     Used { key: String, family: Ip },
     /// Said by the ruleset: emptied and filled.
     Fixed(Vec<Element>),
+    /// Said by the ruleset, and never changed while rules look into it.
+    Versioned { elements: Vec<Element>, stands: bool },
 }
 
 /// A set and what it holds.
@@ -73,30 +67,43 @@ pub(crate) struct Extras {
     pub(crate) ct_timeout: bool,
 }
 
+/// A map from ports to chains, under the name that it stands by or shall get.
+#[derive(Debug, Clone)]
+pub(crate) struct PortMap {
+    pub(crate) name: Ident,
+    pub(crate) blocks: Vec<dispatch::Block>,
+    pub(crate) elements: Vec<Element>,
+    pub(crate) stands: bool,
+}
+
+/// Both maps from ports to chains.
+#[derive(Debug, Clone)]
+pub(crate) struct Maps {
+    pub(crate) tcp: PortMap,
+    pub(crate) udp: PortMap,
+}
+
 impl Plan {
     /// `Err`: why the ruleset contradicts itself.
-    pub(crate) fn new(ruleset: &Ruleset, extras: Extras) -> Result<Self, String> {
+    pub(crate) fn new(ruleset: &Ruleset, extras: Extras, maps: &Maps) -> Result<Self, String> {
         check(ruleset)?;
         let mut plan = Self::default();
         plan.objects(extras);
-        let tcp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp()));
-        let udp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp()));
-        plan.fixed(LIVE_RULES, SetKey::Mark, SetFlags::MAP, openings::live_rules(ruleset));
-        plan.fixed(TCP_PORTS, SetKey::Port, SetFlags::MAP | SetFlags::INTERVAL, dispatch::map(&tcp, "tcp"));
-        plan.fixed(UDP_PORTS, SetKey::Port, SetFlags::MAP | SetFlags::INTERVAL, dispatch::map(&udp, "udp"));
-        plan.fixed(ND_TYPES, SetKey::Icmpv6Type, 0, types(&[133, 135, 136]));
-        plan.fixed(MLD_TYPES, SetKey::Icmpv6Type, 0, types(&[131, 132, 143]));
-        egress::denied_sets(&mut plan, &ruleset.denies);
+        plan.map(LIVE_RULES.into(), SetKey::Mark, 0, Content::Fixed(openings::live_rules(ruleset)));
+        for map in [&maps.tcp, &maps.udp] {
+            let content = Content::Versioned { elements: map.elements.clone(), stands: map.stands };
+            plan.map(map.name.clone(), SetKey::Port, SetFlags::INTERVAL, content);
+        }
         guards::chains(&mut plan);
         dns::chain(&mut plan, &ruleset.proxy);
-        egress::chain(&mut plan, ruleset, extras);
+        egress::chain(&mut plan, ruleset, extras, maps);
         for opening in &ruleset.openings {
             openings::sets(&mut plan, opening, ruleset.sizes);
             openings::flow(&mut plan, opening);
         }
         openings::kept(&mut plan);
-        openings::ports(&mut plan, L4::Tcp, &tcp, &ruleset.openings);
-        openings::ports(&mut plan, L4::Udp, &udp, &ruleset.openings);
+        openings::ports(&mut plan, L4::Tcp, &maps.tcp.blocks, &ruleset.openings);
+        openings::ports(&mut plan, L4::Udp, &maps.udp.blocks, &ruleset.openings);
         openings::echo(&mut plan, &ruleset.openings);
         guards::tell(&mut plan, ruleset.log);
         guards::forward(&mut plan, ruleset.log);
@@ -115,17 +122,11 @@ impl Plan {
         }
     }
 
-    /// A set that the ruleset fills.
-    pub(crate) fn fixed(&mut self, name: &str, key: SetKey, flags: u32, elements: Vec<Element>) {
-        let set = Set {
-            name: Ident::new(name),
-            key,
-            flags: SetFlags(flags),
-            size: 0,
-            timeout: 0,
-            user_data: UserData::default(),
-        };
-        self.sets.push(PlannedSet { set, content: Content::Fixed(elements) });
+    /// A verdict map that the ruleset fills.
+    fn map(&mut self, name: Ident, key: SetKey, flags: u32, content: Content) {
+        let flags = SetFlags(SetFlags::MAP | flags);
+        let set = Set { name, key, flags, size: 0, timeout: 0, user_data: UserData::default() };
+        self.sets.push(PlannedSet { set, content });
     }
 
     /// The leases of one opening and family, and the note of those in use.
@@ -149,22 +150,18 @@ impl Plan {
 
     /// A chain that others go to.
     pub(crate) fn regular(&mut self, name: impl AsRef<str>) {
-        self.chains.push(Chain { name: Ident::new(name.as_ref()), hook: None, user_data: UserData::default() });
+        self.chains.push(Chain { name: Ident::new(name.as_ref()), hook: None });
     }
 
     /// A base chain.
     pub(crate) fn base(&mut self, name: &str, kind: HookKind, number: u32, priority: i32, policy: Policy) {
         let hook = Hook { kind, number, priority, policy, device: None };
-        self.chains.push(Chain { name: Ident::new(name), hook: Some(hook), user_data: UserData::default() });
+        self.chains.push(Chain { name: Ident::new(name), hook: Some(hook) });
     }
 
     pub(crate) fn rule(&mut self, rule: Rule) {
         self.rules.push(rule);
     }
-}
-
-fn types(types: &[u8]) -> Vec<Element> {
-    types.iter().map(|kind| Element { key: vec![*kind], ..Element::default() }).collect()
 }
 
 /// The key of a set or a map entry for an address.

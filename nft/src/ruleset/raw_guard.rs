@@ -1,7 +1,7 @@
 //! The raw guard: frames that no chain of family inet saw do not leave.
 
 use super::line::line;
-use crate::sys::{Chain, Hook, HookKind, Ident, Object, Policy, Rule, UserData};
+use crate::sys::{Chain, Hook, HookKind, Ident, Object, Policy, Rule};
 
 /// The chain that every device's chain goes to.
 pub(crate) const FRAMES: &str = "frames";
@@ -10,7 +10,7 @@ pub(crate) const RAW: &str = "raw";
 
 /// What the devices share.
 pub(crate) fn shared() -> (Object, Chain, [Rule; 3]) {
-    let chain = Chain { name: Ident::new(FRAMES), hook: None, user_data: UserData::default() };
+    let chain = Chain { name: Ident::new(FRAMES), hook: None };
     let rules = [
         line(FRAMES).has_a_route().comment("has a route: came through the IP stack, so the inet chains saw it").accept(),
         line(FRAMES).arp().limit(100, 5).accept(),
@@ -28,7 +28,7 @@ pub(crate) fn device(chain: &Ident, device: &str) -> (Chain, Rule) {
         policy: Policy::Drop,
         device: Some(Ident::new(device)),
     };
-    (Chain { name: chain.clone(), hook: Some(hook), user_data: UserData::default() }, line(chain.as_str()).goto(FRAMES))
+    (Chain { name: chain.clone(), hook: Some(hook) }, line(chain.as_str()).goto(FRAMES))
 }
 
 /// A name for a device's chain that is not taken: the device's own where nft can read it.

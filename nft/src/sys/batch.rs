@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use nftnl::nftnl_sys as c;
 
-use super::{Chain, Element, Ident, MAX_ELEMENTS, MAX_EXPRS, Object, Rule, Set, Table, TableFlags};
+use super::{Chain, Element, Expr, Ident, MAX_ELEMENTS, MAX_EXPRS, Object, Rule, Set, SetFlags, Table, TableFlags, UserData, expr::ANONYMOUS};
 
 // Message types (`enum nf_tables_msg_types`).
 const NEWTABLE: u16 = 0;
@@ -144,7 +144,7 @@ impl Batch {
     }
 
     pub(crate) fn delete_chain(&mut self, table: &Table, name: &Ident) {
-        let chain = Chain { name: name.clone(), hook: None, user_data: super::UserData::default() };
+        let chain = Chain { name: name.clone(), hook: None };
         self.message(table, What::Chain(name.clone()), DELCHAIN, 0, |header| chain.build(header, table));
     }
 
@@ -155,7 +155,23 @@ impl Batch {
             self.fault.get_or_insert(what);
             return;
         }
-        self.message(table, what, NEWRULE, F_CREATE | F_APPEND, |header| rule.build(header, table));
+        let mut ids = Vec::new();
+        for expr in &rule.exprs {
+            let Expr::LookupAmong { key, interval, elements } = expr else { continue };
+            let flags = SetFlags::ANONYMOUS | SetFlags::CONSTANT | if *interval { SetFlags::INTERVAL } else { 0 };
+            let set = Set {
+                name: Ident::new(ANONYMOUS),
+                key: *key,
+                flags: SetFlags(flags),
+                size: 0,
+                timeout: 0,
+                user_data: UserData::default(),
+            };
+            self.set(table, &set);
+            ids.push(self.set_ids);
+            self.put_elements(table, &set.name, self.set_ids, elements);
+        }
+        self.message(table, what, NEWRULE, F_CREATE | F_APPEND, |header| rule.build(header, table, &ids));
     }
 
     /// Empties every chain of the table.
@@ -174,21 +190,25 @@ impl Batch {
     }
 
     pub(crate) fn elements(&mut self, table: &Table, set: &Ident, elements: &[Element]) {
+        self.put_elements(table, set, 0, elements);
+    }
+
+    fn put_elements(&mut self, table: &Table, set: &Ident, id: u32, elements: &[Element]) {
         for part in elements.chunks(MAX_ELEMENTS) {
             let what = What::Elements(set.clone());
-            self.message(table, what, NEWSETELEM, F_CREATE, |header| Element::build_all(header, table, set, part));
+            self.message(table, what, NEWSETELEM, F_CREATE, |header| Element::build_all(header, table, set, id, part));
         }
     }
 
     pub(crate) fn delete_elements(&mut self, table: &Table, set: &Ident, elements: &[Element]) {
         for part in elements.chunks(MAX_ELEMENTS) {
             let what = What::Elements(set.clone());
-            self.message(table, what, DELSETELEM, 0, |header| Element::build_all(header, table, set, part));
+            self.message(table, what, DELSETELEM, 0, |header| Element::build_all(header, table, set, 0, part));
         }
     }
 
     pub(crate) fn flush_set(&mut self, table: &Table, set: &Ident) {
-        self.message(table, What::Elements(set.clone()), DELSETELEM, 0, |header| Element::build_all(header, table, set, &[]));
+        self.message(table, What::Elements(set.clone()), DELSETELEM, 0, |header| Element::build_all(header, table, set, 0, &[]));
     }
 
     pub(crate) fn object(&mut self, table: &Table, object: &Object) {

@@ -5,7 +5,7 @@ use std::{ffi::CStr, io};
 use nftnl::nftnl_sys as c;
 
 use super::{
-    Chain, Element, Ident, Netlink, Object, Set, Table, UserData,
+    Chain, Element, Ident, Netlink, Object, Set, SetFlags, Table,
     owned::{Native, Owned},
     socket::Message,
 };
@@ -32,7 +32,6 @@ pub(crate) struct ChainSeen {
     /// Whether it is a base chain.
     pub(crate) hooked: bool,
     pub(crate) device: Option<String>,
-    pub(crate) user_data: Vec<u8>,
 }
 
 /// A set as it stands.
@@ -50,6 +49,9 @@ pub(crate) struct SetSeen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ElementSeen {
     pub(crate) key: Vec<u8>,
+    pub(crate) interval_end: bool,
+    /// The chain that a verdict map leads to.
+    pub(crate) chain: Option<Ident>,
     /// Milliseconds left; `None`: it does not end.
     pub(crate) left: Option<u64>,
     pub(crate) user_data: Vec<u8>,
@@ -102,7 +104,7 @@ impl Netlink {
 
     /// The chains of a table.
     pub(crate) fn chains(&mut self, table: &Table) -> io::Result<Option<Vec<ChainSeen>>> {
-        let nothing = Chain { name: Ident::new(""), hook: None, user_data: UserData::default() };
+        let nothing = Chain { name: Ident::new(""), hook: None };
         let payload = |header| nothing.build(header, table);
         self.dump::<c::nftnl_chain, ChainSeen>(table, GETCHAIN, F_DUMP, payload, c::nftnl_chain_nlmsg_parse, |chain, found| {
             // SAFETY: a live chain; each getter gives what the attribute is kept as, or null.
@@ -112,15 +114,13 @@ impl Netlink {
                     return;
                 }
                 let Some(name) = text(c::NFTNL_CHAIN_NAME) else { return };
-                let mut len = 0;
-                let data = c::nftnl_chain_get_data(chain.ptr(), c::NFTNL_CHAIN_USERDATA as u16, &raw mut len);
                 let hooked = c::nftnl_chain_is_set(chain.ptr(), c::NFTNL_CHAIN_HOOKNUM as u16);
-                found.push(ChainSeen { name: Ident::new(&name), hooked, device: device(chain), user_data: bytes(data, len) });
+                found.push(ChainSeen { name: Ident::new(&name), hooked, device: device(chain) });
             }
         })
     }
 
-    /// The named sets of a table.
+    /// The named sets of a table; not those that belong to a rule.
     pub(crate) fn sets(&mut self, table: &Table) -> io::Result<Option<Vec<SetSeen>>> {
         let payload = |header| Set::build_name(header, table, None);
         self.dump::<c::nftnl_set, SetSeen>(table, GETSET, F_DUMP, payload, c::nftnl_set_nlmsg_parse, |set, found| {
@@ -128,6 +128,9 @@ impl Netlink {
             unsafe {
                 let number = |attr: u32| c::nftnl_set_get_u32(set.ptr(), attr as u16);
                 let Some(name) = string(c::nftnl_set_get_str(set.ptr(), c::NFTNL_SET_NAME as u16)) else { return };
+                if number(c::NFTNL_SET_FLAGS) & SetFlags::ANONYMOUS != 0 {
+                    return;
+                }
                 let mut len = 0;
                 let data = c::nftnl_set_get_data(set.ptr(), c::NFTNL_SET_USERDATA as u16, &raw mut len);
                 found.push(SetSeen {
@@ -144,7 +147,7 @@ impl Netlink {
 
     /// The elements of a set.
     pub(crate) fn elements(&mut self, table: &Table, set: &Ident) -> io::Result<Option<Vec<ElementSeen>>> {
-        let payload = |header| Element::build_all(header, table, set, &[]);
+        let payload = |header| Element::build_all(header, table, set, 0, &[]);
         self.dump::<c::nftnl_set, ElementSeen>(table, GETSETELEM, F_DUMP, payload, c::nftnl_set_elems_nlmsg_parse, |set, found| {
             // SAFETY: a live set; the iterator is made and ended here and gives elements that live as long as the set; each getter gives
             // what the attribute is kept as, or null.
@@ -168,7 +171,14 @@ impl Netlink {
                     };
                     let left = c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_EXPIRATION as u16)
                         .then(|| c::nftnl_set_elem_get_u64(element, c::NFTNL_SET_ELEM_EXPIRATION as u16));
-                    found.push(ElementSeen { key, left, user_data: bytes(data, len) });
+                    let interval_end = c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_FLAGS as u16)
+                        && c::nftnl_set_elem_get_u32(element, c::NFTNL_SET_ELEM_FLAGS as u16) & 1 != 0;
+                    let chain = if c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_CHAIN as u16) {
+                        string(c::nftnl_set_elem_get_str(element, c::NFTNL_SET_ELEM_CHAIN as u16)).map(|name| Ident::new(&name))
+                    } else {
+                        None
+                    };
+                    found.push(ElementSeen { key, interval_end, chain, left, user_data: bytes(data, len) });
                 }
                 c::nftnl_set_elems_iter_destroy(elements);
             }

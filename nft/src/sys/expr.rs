@@ -4,13 +4,16 @@ use std::{ffi::CStr, ptr::NonNull};
 
 use nftnl::nftnl_sys as c;
 
-use super::{Ident, owned::Owned};
+use super::{Element, Ident, SetKey, owned::Owned};
 
 /// The most expressions a rule can have here.
 pub(crate) const MAX_EXPRS: usize = 32;
 
 /// The register that everything is loaded into. One is enough: no rule here concatenates.
 const REGISTER: u32 = 1;
+
+/// The name of a set that has none: the kernel puts a number in.
+pub(super) const ANONYMOUS: &str = "__set%d";
 
 /// Comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +100,8 @@ pub(crate) enum Expr {
     /// Host to network order, four bytes.
     ByteOrder,
     Lookup { set: Ident },
+    /// A set that belongs to this rule alone: `{ … }`. It comes and goes with the rule.
+    LookupAmong { key: SetKey, interval: bool, elements: Vec<Element> },
     /// A lookup whose data is the verdict.
     VerdictMap { map: Ident },
     /// `fib saddr type` or `fib daddr type`
@@ -168,9 +173,12 @@ impl Native {
 }
 
 impl Expr {
-    /// Gives the expression to the rule.
-    pub(super) fn add_to(&self, rule: &Owned<c::nftnl_rule>) {
-        let expr = self.native();
+    /// Gives the expression to the rule. `ids`: of the sets that belong to the rule, in order.
+    pub(super) fn add_to(&self, rule: &Owned<c::nftnl_rule>, ids: &mut impl Iterator<Item = u32>) {
+        let mut expr = self.native();
+        if matches!(self, Self::LookupAmong { .. }) {
+            expr = expr.u32(c::NFTNL_EXPR_LOOKUP_SET_ID, ids.next().unwrap_or_default());
+        }
         // SAFETY: both live; the rule owns the expression from here on and frees it.
         unsafe { c::nftnl_rule_add_expr(rule.ptr(), expr.0.as_ptr()) };
     }
@@ -208,6 +216,9 @@ impl Expr {
                 .u32(c::NFTNL_EXPR_BYTEORDER_SIZE, 4),
             Self::Lookup { set } => {
                 Native::new(c"lookup").u32(c::NFTNL_EXPR_LOOKUP_SREG, reg).text(c::NFTNL_EXPR_LOOKUP_SET, set)
+            }
+            Self::LookupAmong { .. } => {
+                Native::new(c"lookup").u32(c::NFTNL_EXPR_LOOKUP_SREG, reg).text(c::NFTNL_EXPR_LOOKUP_SET, &Ident::new(ANONYMOUS))
             }
             Self::VerdictMap { map } => Native::new(c"lookup")
                 .u32(c::NFTNL_EXPR_LOOKUP_SREG, reg)

@@ -83,7 +83,6 @@ impl Hook {
 pub(crate) struct Chain {
     pub(crate) name: Ident,
     pub(crate) hook: Option<Hook>,
-    pub(crate) user_data: UserData,
 }
 
 impl Chain {
@@ -106,10 +105,6 @@ impl Chain {
                     c::nftnl_chain_set_str(chain.ptr(), c::NFTNL_CHAIN_DEV as u16, device.as_c().as_ptr());
                 }
             }
-            let data = self.user_data.as_bytes();
-            if !data.is_empty() {
-                c::nftnl_chain_set_data(chain.ptr(), c::NFTNL_CHAIN_USERDATA as u16, data.as_ptr().cast(), data.len() as u32);
-            }
             c::nftnl_chain_nlmsg_build_payload(header, chain.ptr());
         }
     }
@@ -124,10 +119,11 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn build(&self, header: *mut c::libc::nlmsghdr, table: &Table) {
+    pub(super) fn build(&self, header: *mut c::libc::nlmsghdr, table: &Table, ids: &[u32]) {
         let rule = Owned::<c::nftnl_rule>::new();
+        let mut ids = ids.iter().copied();
         for expr in &self.exprs {
-            expr.add_to(&rule);
+            expr.add_to(&rule, &mut ids);
         }
         // SAFETY: a live rule; attributes of the types that libnftnl keeps; the header stands in a buffer with room (see `sys`).
         unsafe {
@@ -196,6 +192,8 @@ impl SetKey {
 pub(crate) struct SetFlags(pub(crate) u32);
 
 impl SetFlags {
+    pub(crate) const ANONYMOUS: u32 = 1;
+    pub(crate) const CONSTANT: u32 = 2;
     pub(crate) const INTERVAL: u32 = 4;
     pub(crate) const MAP: u32 = 8;
     pub(crate) const TIMEOUT: u32 = 0x10;
@@ -302,7 +300,7 @@ impl Element {
     }
 
     /// At most [`MAX_ELEMENTS`] are taken; the caller sends the rest in other messages.
-    pub(super) fn build_all(header: *mut c::libc::nlmsghdr, table: &Table, set: &Ident, elements: &[Self]) {
+    pub(super) fn build_all(header: *mut c::libc::nlmsghdr, table: &Table, set: &Ident, id: u32, elements: &[Self]) {
         let list = Owned::<c::nftnl_set>::new();
         for element in elements.iter().take(MAX_ELEMENTS) {
             // SAFETY: both live; the set owns the element from here on and frees it.
@@ -312,6 +310,9 @@ impl Element {
         unsafe {
             c::nftnl_set_set_str(list.ptr(), c::NFTNL_SET_TABLE as u16, table.name.as_c().as_ptr());
             c::nftnl_set_set_str(list.ptr(), c::NFTNL_SET_NAME as u16, set.as_c().as_ptr());
+            if id != 0 {
+                c::nftnl_set_set_u32(list.ptr(), c::NFTNL_SET_ID as u16, id);
+            }
             c::nftnl_set_elems_nlmsg_build_payload(header, list.ptr());
         }
     }

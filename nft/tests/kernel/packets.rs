@@ -1,1 +1,481 @@
-//! Packets.
+//! What packets meet: real sockets here and in a second namespace, both address families.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nft::{Answer, Deny, Firewall, Kind, PortRange, Ports, RuleId, Ruleset};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::world::{OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, in_namespace, ip, lease, opening, proxy, ruleset, run, shared};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// An echo server, TCP and UDP on one port, that counts what reaches it.
+struct Echo {
+    stop: Arc<AtomicBool>,
+    datagrams: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
+}
+
+impl Echo {
+    /// Serves in the namespace of the calling thread.
+    fn here(addresses: &[&str], port: u16) -> Self {
+        let echo = Self { stop: Arc::default(), datagrams: Arc::default(), connections: Arc::default() };
+        for address in addresses {
+            let at = SocketAddr::new(ip(address), port);
+            let udp = UdpSocket::bind(at).unwrap();
+            udp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let (stop, count) = (Arc::clone(&echo.stop), Arc::clone(&echo.datagrams));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 2048];
+                while !stop.load(Ordering::Relaxed) {
+                    if let Ok((len, from)) = udp.recv_from(&mut buffer) {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        let _ = udp.send_to(&buffer[..len], from);
+                    }
+                }
+            });
+            let tcp = TcpListener::bind(at).unwrap();
+            tcp.set_nonblocking(true).unwrap();
+            let (stop, count) = (Arc::clone(&echo.stop), Arc::clone(&echo.connections));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match tcp.accept() {
+                        Ok((stream, _)) => {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            let stop = Arc::clone(&stop);
+                            std::thread::spawn(move || echo_stream(stream, &stop));
+                        }
+                        Err(_) => sleep(Duration::from_millis(2)),
+                    }
+                }
+            });
+        }
+        echo
+    }
+
+    fn datagrams(&self) -> u64 {
+        sleep(Duration::from_millis(60));
+        self.datagrams.load(Ordering::SeqCst)
+    }
+
+    fn connections(&self) -> u64 {
+        sleep(Duration::from_millis(60));
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn echo_stream(mut stream: TcpStream, stop: &AtomicBool) {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(len) => drop(stream.write_all(&buffer[..len])),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn connect(address: &str, port: u16) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::new(ip(address), port), SHORT)
+}
+
+/// One exchange over an open connection.
+fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(SHORT))?;
+    stream.write_all(b"ping")?;
+    stream.read_exact(&mut [0; 4])
+}
+
+/// One datagram and its echo.
+fn ask(socket: &UdpSocket, to: SocketAddr) -> std::io::Result<SocketAddr> {
+    socket.set_read_timeout(Some(SHORT))?;
+    socket.send_to(b"ping", to)?;
+    socket.recv_from(&mut [0; 64]).map(|(_, from)| from)
+}
+
+fn ask_anew(address: &str, port: u16) -> std::io::Result<SocketAddr> {
+    let to = SocketAddr::new(ip(address), port);
+    let local = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    ask(&UdpSocket::bind(local)?, to)
+}
+
+/// Refused, and told at once.
+fn refused(address: &str, port: u16) {
+    let start = Instant::now();
+    let error = connect(address, port).expect_err("it connected");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address} {port}: {error}");
+    assert!(start.elapsed() < Duration::from_millis(200), "{address} {port} took {:?}", start.elapsed());
+}
+
+fn web() -> Ruleset {
+    let ports = Ports::new([PortRange::single(443)], [PortRange::single(443)], true);
+    ruleset(vec![opening(1, "web", ports), opening(2, "db", Ports::tcp_port(5432))])
+}
+
+fn web_leases() -> [nft::Lease; 2] {
+    [lease("web", PEER4, "four.example", 600), lease("web", PEER6, "six.example", 600)]
+}
+
+fn servers(peer: &Peer, port: u16) -> Echo {
+    peer.there(move || Echo::here(&[PEER4, PEER6, OTHER4, OTHER6], port))
+}
+
+#[test]
+fn what_is_permitted_passes_and_the_rest_is_refused_at_once() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let https = servers(&peer, 443);
+        let ssh = servers(&peer, 22);
+        // Without rules everything passes: the test can fail.
+        connect(OTHER4, 22).unwrap();
+        connect(OTHER6, 22).unwrap();
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        for address in [PEER4, PEER6] {
+            exchange(&mut connect(address, 443).unwrap()).unwrap();
+            ask_anew(address, 443).unwrap();
+            run("ping", &["-c", "1", "-W", "1", address]);
+            refused(address, 22);
+            refused(address, 5432);
+            assert!(ask_anew(address, 22).is_err());
+        }
+        for address in [OTHER4, OTHER6] {
+            refused(address, 443);
+            assert!(ask_anew(address, 443).is_err());
+            assert!(!crate::world::attempt("ping", &["-c", "1", "-W", "1", address]).0);
+        }
+        assert_eq!((ssh.connections(), ssh.datagrams()), (2, 0));
+        assert_eq!((https.connections(), https.datagrams()), (2, 2));
+        assert!(firewall.denied().unwrap().packets >= 10);
+        let used = firewall.in_use().unwrap();
+        assert_eq!(used.iter().map(|used| used.address).collect::<Vec<_>>(), [ip(PEER4), ip(PEER6)]);
+    });
+}
+
+#[test]
+fn a_lease_opens_when_it_is_committed_and_ends() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let _servers = servers(&peer, 443);
+        let _ = firewall.install(&web(), &[]).unwrap();
+        refused(PEER4, 443);
+        let answer = Answer { changes: vec![change("web", PEER4, "a", 1, Kind::Add)] };
+        firewall.commit(&[answer]).remove(0).unwrap();
+        let mut open = connect(PEER4, 443).unwrap();
+        exchange(&mut open).unwrap();
+        sleep(Duration::from_millis(1300));
+        refused(PEER4, 443);
+        exchange(&mut open).expect("an established connection outlives its lease");
+        for _ in 0..50 {
+            let _ = firewall.install(&web(), &[]).unwrap();
+        }
+        exchange(&mut open).expect("and reloads of the same policy");
+        // The rule goes, but its flows may go on; then they may not.
+        let mut gone = ruleset(vec![opening(2, "db", Ports::tcp_port(5432))]);
+        gone.retained = vec![RuleId::new(1).unwrap()];
+        let _ = firewall.install(&gone, &[]).unwrap();
+        exchange(&mut open).expect("retained");
+        gone.retained.clear();
+        let _ = firewall.install(&gone, &[]).unwrap();
+        let error = exchange(&mut open).expect_err("the reload cut it");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    });
+}
+
+#[test]
+fn denied_ranges_beat_openings_and_established_flows_but_not_inbound_ones() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let servers = servers(&peer, 443);
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        let (mut four, mut six) = (connect(PEER4, 443).unwrap(), connect(PEER6, 443).unwrap());
+        exchange(&mut four).unwrap();
+        exchange(&mut six).unwrap();
+        let mut rules = web();
+        rules.denies = vec![
+            Deny { ranges: vec!["198.51.100.0/24".parse().unwrap()], ports: Some(Ports::tcp_port(443)) },
+            Deny { ranges: vec!["2001:db8::/64".parse().unwrap()], ports: None },
+        ];
+        let _ = firewall.install(&rules, &web_leases()).unwrap();
+        refused(PEER4, 443);
+        refused(PEER6, 443);
+        assert!(exchange(&mut four).is_err() && exchange(&mut six).is_err());
+        ask_anew(PEER4, 443).expect("only tcp 443 is denied");
+        assert_eq!(servers.connections(), 2);
+        // A probe from a denied range gets its answer.
+        let _inbound = Echo::here(&[POD4, POD6], 8080);
+        peer.there(|| {
+            for address in [POD4, POD6] {
+                exchange(&mut connect(address, 8080).unwrap()).unwrap();
+                ask_anew(address, 8080).unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn closed_ports_and_pings_from_outside_are_answered() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let _ = shared().install(&ruleset(Vec::new()), &[]).unwrap();
+        // Neighbour discovery works both ways with nothing learnt.
+        run("ip", &["neigh", "flush", "all"]);
+        peer.there(|| {
+            run("ip", &["neigh", "flush", "all"]);
+            for address in [POD4, POD6] {
+                refused(address, 8081);
+                run("ping", &["-c", "1", "-W", "1", address]);
+                let udp = UdpSocket::bind(if address == POD4 { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+                udp.connect(SocketAddr::new(ip(address), 8081)).unwrap();
+                udp.send(b"x").unwrap();
+                udp.set_read_timeout(Some(SHORT)).unwrap();
+                assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            }
+        });
+    });
+}
+
+#[test]
+fn questions_to_any_resolver_reach_the_proxy() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let resolver = servers(&peer, 53);
+        let _ = shared().install(&ruleset(Vec::new()), &[]).unwrap();
+        let own = Echo::here(&["127.0.0.1", "::1"], 5453);
+        for address in [PEER4, OTHER4, PEER6, OTHER6] {
+            let from = ask_anew(address, 53).unwrap();
+            assert_eq!(from, SocketAddr::new(ip(address), 53), "the answer seems to come from the address asked");
+            exchange(&mut connect(address, 53).unwrap()).unwrap();
+        }
+        assert_eq!((own.datagrams(), own.connections()), (4, 4));
+        assert_eq!((resolver.datagrams(), resolver.connections()), (0, 0));
+        refused(PEER4, 853);
+    });
+}
+
+/// A socket of the proxy, or of someone who guesses at it.
+fn identified(kind: Type, address: IpAddr, mark: u32, priority: u32) -> Socket {
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(address, 0)), kind, Some(protocol)).unwrap();
+    socket.set_mark(mark).unwrap();
+    setsockopt(&socket.as_fd(), sockopt::Priority, &(priority.cast_signed())).unwrap();
+    socket
+}
+
+#[test]
+fn only_the_proxy_reaches_its_upstreams_and_only_while_it_is_the_proxy() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let resolver = servers(&peer, 53);
+        let odd = servers(&peer, 5300);
+        let mut rules = ruleset(Vec::new());
+        let upstreams = [(PEER4, 53), (PEER6, 53), (PEER4, 5300)];
+        rules.proxy.upstreams = upstreams.iter().map(|(address, port)| SocketAddr::new(ip(address), *port)).collect();
+        // Resolvers may live in a denied range.
+        rules.denies = vec![Deny { ranges: vec!["198.51.100.0/24".parse().unwrap()], ports: None }];
+        let _ = shared().install(&rules, &[]).unwrap();
+        let own = Echo::here(&["127.0.0.1", "::1"], 5453);
+        let identity = proxy();
+        let ask_as = |mark, priority, address, port| {
+            let socket: UdpSocket = identified(Type::DGRAM, ip(address), mark, priority).into();
+            ask(&socket, SocketAddr::new(ip(address), port))
+        };
+        for (address, port) in upstreams {
+            ask_as(identity.mark, identity.priority, address, port).unwrap();
+            let stream = identified(Type::STREAM, ip(address), identity.mark, identity.priority);
+            stream.connect_timeout(&SocketAddr::new(ip(address), port).into(), SHORT).unwrap();
+            exchange(&mut stream.into()).unwrap();
+        }
+        assert_eq!((resolver.datagrams(), resolver.connections(), odd.datagrams(), odd.connections()), (2, 2, 1, 1));
+        // One of the two numbers wrong, or another resolver: turned to the proxy like everyone's.
+        ask_as(identity.mark ^ 1, identity.priority, PEER4, 53).unwrap();
+        ask_as(identity.mark, identity.priority ^ 1, PEER6, 53).unwrap();
+        ask_as(identity.mark, identity.priority, OTHER4, 53).unwrap();
+        assert!(ask_as(identity.mark, identity.priority ^ 1, PEER4, 5300).is_err());
+        assert_eq!((resolver.datagrams(), own.datagrams(), odd.datagrams()), (2, 3, 1));
+
+        // The proxy closes a socket; an app takes the port while the kernel still knows the flow.
+        let proxys: UdpSocket = identified(Type::DGRAM, ip(PEER4), identity.mark, identity.priority).into();
+        ask(&proxys, SocketAddr::new(ip(PEER4), 53)).unwrap();
+        let port = proxys.local_addr().unwrap().port();
+        drop(proxys);
+        let app = UdpSocket::bind(SocketAddr::new(ip("0.0.0.0"), port)).unwrap();
+        assert!(ask(&app, SocketAddr::new(ip(PEER4), 53)).is_err(), "an app speaks on the proxy's flow");
+        assert_eq!(resolver.datagrams(), 3);
+    });
+}
+
+#[test]
+fn forged_replies_do_not_leave() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let target = servers(&peer, 7000);
+        let forge = || {
+            for (own, foreign) in [(POD4, OTHER4), (POD6, OTHER6)] {
+                // "A question" from the foreign address arrives over loopback; the answer to it is a reply.
+                let listener = UdpSocket::bind(SocketAddr::new(ip(own), 7001)).unwrap();
+                listener.set_read_timeout(Some(SHORT)).unwrap();
+                let source = SocketAddr::new(ip(foreign), 7000);
+                let forged = Socket::new(Domain::for_address(source), Type::DGRAM, Some(Protocol::UDP)).unwrap();
+                if source.is_ipv4() { forged.set_freebind_v4(true) } else { forged.set_freebind_v6(true) }.unwrap();
+                forged.bind(&source.into()).unwrap();
+                let _ = forged.send_to(b"forged", &SocketAddr::new(ip(own), 7001).into());
+                let _ = listener.recv_from(&mut [0; 16]);
+                let _ = listener.send_to(b"secret", source);
+            }
+        };
+        forge();
+        assert_eq!(target.datagrams(), 2, "without rules the datagrams arrive: the test can fail");
+        let _ = shared().install(&ruleset(Vec::new()), &[]).unwrap();
+        run("conntrack", &["-F"]);
+        forge();
+        assert_eq!(target.datagrams(), 2);
+    });
+}
+
+#[test]
+fn raw_frames_do_not_leave_and_the_stack_still_does() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let target = servers(&peer, 7000);
+        let mac = peer.there(|| std::fs::read_to_string("/proc/net/arp").map(|_| run("ip", &["-br", "link", "show", "eth0"])).unwrap());
+        let mac: Vec<u8> = mac.split_whitespace().nth(2).unwrap().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let send = || {
+            // Python has AF_PACKET without a line of unsafe.
+            let script = format!(
+                "import socket,struct\n\
+                 def csum(b):\n s=sum(struct.unpack('!%dH'%(len(b)//2),b)); s=(s>>16)+(s&0xffff); s+=s>>16; return ~s&0xffff\n\
+                 a,b=socket.inet_aton('{POD4}'),socket.inet_aton('{PEER4}')\n\
+                 udp=struct.pack('!HHHH',7001,7000,14,0)+b'secret'\n\
+                 h=struct.pack('!BBHHHBBH4s4s',0x45,0,20+len(udp),1,0,64,17,0,a,b)\n\
+                 h=h[:10]+struct.pack('!H',csum(h))+h[12:]\n\
+                 s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,0); s.bind(('eth0',0x800))\n\
+                 try: s.send(bytes({mac:?})+b'\\x02'*6+struct.pack('!H',0x800)+h+udp)\n\
+                 except OSError: pass\n\
+                 s=socket.socket(socket.AF_PACKET,socket.SOCK_DGRAM,0)\n\
+                 for p in (0x800,0x806):\n\
+                 \x20try: s.sendto(h+udp,('eth0',p,0,0,bytes({mac:?})))\n\
+                 \x20except OSError: pass\n"
+            );
+            run("python3", &["-c", &script]);
+        };
+        send();
+        assert_eq!(target.datagrams(), 2, "without rules the frames arrive: the test can fail");
+        let mut open = web();
+        open.openings[0].ports = Ports::udp_port(7000);
+        let _ = shared().install(&open, &web_leases()).unwrap();
+        send();
+        assert_eq!(target.datagrams(), 2);
+        ask_anew(PEER4, 7000).unwrap();
+        ask_anew(PEER6, 7000).unwrap();
+        // What is larger than a frame leaves in fragments, which have a route too.
+        let large = UdpSocket::bind("0.0.0.0:0").unwrap();
+        large.send_to(&[7; 5000], (PEER4, 7000)).unwrap();
+        assert_eq!(target.datagrams(), 5);
+    });
+}
+
+#[test]
+fn errors_about_open_flows_leave_and_raw_ones_do_not() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let mut rules = web();
+        rules.openings[0].ports = Ports::udp_port(7000);
+        let _ = firewall.install(&rules, &web_leases()).unwrap();
+        for (address, any) in [(PEER4, "0.0.0.0:0"), (PEER6, "[::]:0")] {
+            let far = peer.there(move || UdpSocket::bind(SocketAddr::new(ip(address), 7000)).unwrap());
+            let near = UdpSocket::bind(any).unwrap();
+            near.send_to(b"x", SocketAddr::new(ip(address), 7000)).unwrap();
+            far.set_read_timeout(Some(SHORT)).unwrap();
+            let (_, from) = far.recv_from(&mut [0; 8]).unwrap();
+            drop(near);
+            let before = firewall.denied().unwrap().packets;
+            far.connect(from).unwrap();
+            far.send(b"late").unwrap();
+            assert_eq!(far.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionRefused, "{address}");
+            assert_eq!(firewall.denied().unwrap().packets, before);
+        }
+        // A neighbour solicitation with a payload, by a raw socket.
+        let script = format!(
+            "import socket\ns=socket.socket(socket.AF_INET6,socket.SOCK_RAW,58)\n\
+             s.setsockopt(socket.IPPROTO_IPV6,socket.IPV6_UNICAST_HOPS,255)\n\
+             try: s.sendto(bytes([135,0,0,0])+b'secret'*8,('{OTHER6}',0)); print('sent')\n\
+             except OSError as e: print(e.errno)\n"
+        );
+        assert_ne!(run("python3", &["-c", &script]).trim(), "sent", "a raw socket passes for the kernel");
+    });
+}
+
+#[test]
+fn reloads_under_a_stream_lose_and_leak_nothing() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let permitted = servers(&peer, 443);
+        let forbidden = servers(&peer, 444);
+        let mut firewall = shared();
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let sender = {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || {
+                let (mut sent, mut lost, mut leaked) = (0_u64, 0_u64, 0_u64);
+                while !done.load(Ordering::Relaxed) {
+                    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                    for _ in 0..20 {
+                        lost += u64::from(socket.send_to(b"x", (PEER4, 443)).is_err());
+                        leaked += u64::from(socket.send_to(b"x", (PEER4, 444)).is_ok());
+                        sent += 1;
+                    }
+                }
+                (sent, lost, leaked)
+            })
+        };
+        reload(&mut firewall);
+        done.store(true, Ordering::Relaxed);
+        let (sent, lost, leaked) = sender.join().unwrap();
+        assert!(sent > 1000, "{sent}");
+        assert_eq!((lost, leaked), (0, 0), "of {sent}");
+        assert_eq!((forbidden.datagrams(), forbidden.connections()), (0, 0));
+        assert!(permitted.datagrams() > 0);
+    });
+}
+
+/// 200 policies that all permit the stream, each by other blocks of ports, records, ranges and denials.
+fn reload(firewall: &mut Firewall) {
+    for step in 0..200_u16 {
+        let mut rules = web();
+        let udp = PortRange::new(443 - step % 4, 443).unwrap();
+        rules.openings[0].ports = Ports::new([PortRange::single(443)], [udp], step % 2 == 0);
+        rules.openings[0].fingerprint = u64::from(step);
+        rules.openings[0].ranges = vec![format!("198.18.{step}.0/23").parse().unwrap()];
+        rules.openings.push(opening(3, &format!("step-{}", step % 7), Ports::udp_port(440 + step % 4)));
+        rules.denies = vec![
+            Deny { ranges: vec![format!("198.51.{}.0/24", 101 + step % 3).parse().unwrap()], ports: None },
+            Deny { ranges: vec![format!("198.51.100.{}/32", 3 + step % 250).parse().unwrap()], ports: Some(Ports::udp_port(443)) },
+        ];
+        let _ = firewall.install(&rules, &web_leases()).unwrap();
+    }
+}
