@@ -1,0 +1,115 @@
+//! The budgets of the sidecar, measured from outside: start to ready, resident memory, size of the binary, time added to a question.
+//!
+//! The time added is the difference between two pods of one world that ask the same NSD for names nobody asked before, in turn:
+//! one directly, one held by a policy, where each answer is a new lease. Medians of alternating runs.
+
+mod question;
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::product::{Setup, binary};
+use crate::servers::Nsd;
+use crate::world::World;
+
+/// Runs of each kind; they alternate.
+const RUNS: usize = 5;
+/// Questions a run.
+const QUESTIONS: usize = 700;
+/// Starts that are timed.
+const STARTS: usize = 15;
+
+const POLICY: &str = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"all\"\nhosts = [\"*.bench.test\"]\nports = [\"443\"]\n";
+
+/// Measures everything; takes about half a minute.
+///
+/// # Panics
+/// When the world or the product does not work.
+#[must_use]
+pub fn report() -> String {
+    let world = World::new();
+    let records: String = (0..2 * RUNS * QUESTIONS)
+        .map(|n| format!("n{n} 300 IN A 198.18.{}.{}\n", n / 250, 1 + n % 250))
+        .collect();
+    let nsd = Nsd::start(&world, [203, 0, 113, 53].into(), "bench.test", &records);
+
+    let mut out = String::from("budget                                   measured            must be\n");
+    let size = std::fs::metadata(binary()).expect("the binary").len();
+    let _ = writeln!(out, "size of the binary                       {:<19} <= 6 MiB", mib(size));
+
+    let mut starts: Vec<f64> = (0..STARTS).map(|n| start_to_ready(&world, n, &nsd)).collect();
+    let _ = writeln!(out, "start to ready, median of {STARTS:<2} (min, max)  {:<19} <= 50 ms", spread(&mut starts, "ms"));
+
+    let pod = world.pod("held");
+    let held = Setup::new(&pod).policy("bench.toml", POLICY).upstream(nsd.address()).start();
+    std::thread::sleep(Duration::from_secs(2));
+    let (supervisor, worker) = (resident(held.supervisor()), resident(held.worker()));
+    let _ = writeln!(out, "idle RSS: worker + supervisor            {:<19} <= 8 MiB", format!("{} + {}", mib(worker.0), mib(supervisor.0)));
+    let _ = writeln!(out, "  of it not shared with others (PSS)     {:<19}", format!("{} + {}", mib(worker.1), mib(supervisor.1)));
+
+    let direct = world.pod("direct");
+    let resolver = nsd.address();
+    let (mut of_direct, mut of_held) = (Vec::new(), Vec::new());
+    let mut next = 0;
+    for _ in 0..RUNS {
+        let names = |from: usize| (from..from + QUESTIONS).map(|n| format!("n{n}.bench.test")).collect::<Vec<_>>();
+        let (first, second) = (names(next), names(next + QUESTIONS));
+        next += 2 * QUESTIONS;
+        of_direct.push(direct.run(|| question::median_microseconds(resolver, &first)));
+        of_held.push(pod.run(|| question::median_microseconds(resolver, &second)));
+    }
+    let mut added: Vec<f64> = of_direct.iter().zip(&of_held).map(|(direct, held)| held - direct).collect();
+    let _ = writeln!(out, "a direct question, median of {RUNS} (min, max) {}", spread(&mut of_direct, "us"));
+    let _ = writeln!(out, "the same with a new lease                {}", spread(&mut of_held, "us"));
+    let _ = writeln!(out, "added                                    {:<19} <= 100 us", spread(&mut added, "us"));
+    let leases = held.status()["leases"].as_u64().unwrap_or(0);
+    let after = resident(held.worker());
+    let _ = writeln!(out, "leases then, and RSS of the worker       {leases}, {}", mib(after.0));
+    out
+}
+
+/// Milliseconds from the start of the process to "ready" on the control socket.
+fn start_to_ready(world: &World, n: usize, nsd: &Nsd) -> f64 {
+    let pod = world.pod(&format!("start{n}"));
+    let started = Instant::now();
+    let portreeve = Setup::new(&pod).policy("bench.toml", POLICY).upstream(nsd.address()).launch();
+    let control = portreeve.control().to_owned();
+    let deadline = started + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if ready(&control) {
+            // `unshare`, `setpriv` and the shell of the guard are in it: about 10 ms that the product does not take.
+            return started.elapsed().as_secs_f64() * 1e3;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    panic!("not ready in 10 s:\n{}", portreeve.log());
+}
+
+fn ready(control: &std::path::Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(control) else { return false };
+    let mut answer = String::new();
+    let asked = stream.write_all(b"status\n").and_then(|()| stream.read_to_string(&mut answer));
+    asked.is_ok() && answer.contains("\"ready\":true")
+}
+
+/// RSS and PSS of a process, in bytes.
+fn resident(pid: i32) -> (u64, u64) {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
+    let field = |name: &str| {
+        let line = rollup.lines().find(|line| line.starts_with(name)).expect("the field");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    };
+    (field("Rss:"), field("Pss:"))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn spread(values: &mut [f64], unit: &str) -> String {
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    format!("{:.1} {unit} ({:.1}, {:.1})", at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
+}
