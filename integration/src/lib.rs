@@ -17,10 +17,12 @@
 pub mod attack;
 pub mod attempts;
 pub mod authority;
+pub mod budgets;
 pub mod clients;
 pub mod command;
 pub mod demo;
 pub mod kernel;
+pub mod leases;
 pub mod namespace;
 pub mod pod;
 pub mod policy_dir;
