@@ -2,7 +2,7 @@
 import os
 import random
 
-args = arguments("uid", "marks")
+args = arguments("uid", "marks", "ports")
 sent, got, error = 0, None, None
 if args.uid is not None:
     # Capabilities stay over the change of uid (PR_SET_KEEPCAPS) and are made effective again, as a container's root can arrange.
@@ -39,6 +39,16 @@ for guess in range(marks):
         error = cause
         if cause.errno == 1 and guess == 0:
             break
+if args.ports is not None:
+    # A flow of the proxy may be known by its ports alone: the right one is among all of them.
+    for port in range(1024, 65536):
+        with socket.socket(family(args.to), socket.SOCK_DGRAM) as one:
+            try:
+                one.bind(("", port))
+                one.sendto(data, to)
+                sent += 1
+            except OSError as cause:
+                error = cause
 try:
     got = out.recv(2000).hex()
 except OSError:

@@ -103,6 +103,7 @@ impl Attack {
         add("marks guessed", ContainerRoot, IMPERSONATE, false, &["--marks", "20000"]);
         add("the proxy's uid taken", ContainerRoot, IMPERSONATE, false, &["--uid", &uid]);
         add("the proxy's uid taken, marks guessed", ContainerRoot, IMPERSONATE, false, &["--uid", &uid, "--marks", "5000"]);
+        add("a question from every source port", User, IMPERSONATE, false, &["--ports", "all"]);
         add("hard-coded resolver, UDP", User, RESOLVER, false, &["--proto", "udp"]);
         add("hard-coded resolver, UDP v6", User, RESOLVER, true, &["--proto", "udp"]);
         add("hard-coded resolver, TCP", User, RESOLVER, false, &["--proto", "tcp"]);

@@ -17,6 +17,17 @@ use crate::{Finished, Namespace, Pod, World};
 /// When the name cannot be read or no socket can be had.
 #[must_use]
 pub fn ask(namespace: &Arc<Namespace>, server: SocketAddr, name: &str, record_type: RecordType, limit: Duration) -> Option<Message> {
+    namespace.run(|| ask_here(server, name, record_type, limit)).ok()
+}
+
+/// The same in the namespace that the calling thread is in, with the reason when there is no answer.
+///
+/// # Errors
+/// What send() or recv() said: `WouldBlock` when the time was up.
+///
+/// # Panics
+/// When the name cannot be read or no socket can be had.
+pub fn ask_here(server: SocketAddr, name: &str, record_type: RecordType, limit: Duration) -> io::Result<Message> {
     // from_ascii keeps the case, from_str does not.
     let mut name = Name::from_ascii(name).expect("a name");
     name.set_fqdn(true);
@@ -24,24 +35,24 @@ pub fn ask(namespace: &Arc<Namespace>, server: SocketAddr, name: &str, record_ty
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(name, record_type));
-    message.set_edns(Edns::new());
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232);
+    message.set_edns(edns);
     let bytes = message.to_vec().expect("a small message");
-    namespace.run(|| {
-        let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any).expect("a socket");
-        let end = Instant::now() + limit;
-        socket.connect(server).ok()?;
-        socket.send(&bytes).ok()?;
-        let mut buffer = [0; 65_535];
-        loop {
-            let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-            socket.set_read_timeout(Some(left)).expect("SO_RCVTIMEO");
-            let length = socket.recv(&mut buffer).ok()?;
-            if let Some(reply) = Message::from_vec(&buffer[..length]).ok().filter(|reply| reply.metadata.id == id) {
-                return Some(reply);
-            }
+    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).expect("a socket");
+    let end = Instant::now() + limit;
+    socket.connect(server)?;
+    socket.send(&bytes)?;
+    let mut buffer = [0; 65_535];
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        socket.set_read_timeout(Some(left))?;
+        let length = socket.recv(&mut buffer)?;
+        if let Some(reply) = Message::from_vec(&buffer[..length]).ok().filter(|reply| reply.metadata.id == id) {
+            return Ok(reply);
         }
-    })
+    }
 }
 
 /// Connects from the pod; gives the stream and how long it took.

@@ -176,6 +176,10 @@ impl Cmd {
                 command.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
             }
         }
+        // What a developer's shell sets for the product must not change what is tested.
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("PORTREEVE_")) {
+            command.env_remove(key);
+        }
         command.arg(&self.program).args(&self.args).envs(self.envs.iter().map(|(key, value)| (key, value)));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C.UTF-8");

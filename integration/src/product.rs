@@ -323,6 +323,18 @@ impl Portreeve<'_> {
         self.started = Instant::now();
     }
 
+    /// Makes the worker deaf to the kernel's netfilter answers, or lets it hear again: the netlink path fails without an error.
+    ///
+    /// # Panics
+    /// When it has no such socket.
+    pub fn deafen(&self, deaf: bool) {
+        let script = include_str!("../faults/netlink.py");
+        let mode = if deaf { "deaf" } else { "hearing" };
+        let said = self.pod.command("/usr/bin/python3").args(["-I", "-c", script]).arg(self.worker()).arg(mode).output();
+        let changed = said.expect_ok("faults/netlink.py");
+        assert_ne!(changed.trim(), "0", "the worker has no netfilter socket");
+    }
+
     /// Resident memory of the worker in bytes.
     ///
     /// # Panics

@@ -61,7 +61,7 @@ impl Records {
             record.name = asked.clone();
         }
         let complete = answers.iter().any(|record| record.record_type() == record_type);
-        Honest { soa: (!complete).then(|| soa(&name)), exists: self.exists(&name), answers }
+        Honest { soa: (!complete).then(|| soa(&name)), exists: self.find(&name).is_some() || self.exists(&name), answers }
     }
 
     /// The records of a name, or of the wildcard next above it.
@@ -87,7 +87,7 @@ impl Records {
 
     /// The name has records, or a name below it has (an empty non-terminal is NODATA, RFC 8020).
     fn exists(&self, name: &Name) -> bool {
-        self.0.keys().any(|known| name.zone_of(known))
+        self.0.contains_key(name) || self.0.keys().any(|known| name.zone_of(known))
     }
 }
 

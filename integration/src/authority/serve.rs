@@ -111,7 +111,9 @@ fn plan(state: &Shared, bytes: &[u8], from: SocketAddr, own: SocketAddr, tcp: bo
     reply.answers = honest.answers;
     reply.authorities.extend(honest.soa);
     if query.edns.is_some() {
-        reply.set_edns(Edns::new());
+        let mut edns = Edns::new();
+        edns.set_max_payload(1232);
+        reply.set_edns(edns);
     }
     let mut plan = Plan { messages: Vec::new(), delay: std::time::Duration::ZERO, from_another_port: false, close: false };
     let mut before = Vec::new();
