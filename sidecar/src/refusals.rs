@@ -1,9 +1,11 @@
 //! What the log says of questions: each at debug, refusals and failures at info and warn, a bounded number of them a second.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use dnsproxy::{Event, Observer, Outcome};
+use policies::Reason;
 
 use crate::exit::chain;
 
@@ -17,15 +19,16 @@ pub struct RefusalLog {
     second: AtomicU64,
     lines: AtomicU64,
     left_out: AtomicU64,
-}
-
-impl Default for RefusalLog {
-    fn default() -> Self {
-        RefusalLog { started: Instant::now(), second: AtomicU64::new(0), lines: AtomicU64::new(0), left_out: AtomicU64::new(0) }
-    }
+    looked: String,
 }
 
 impl RefusalLog {
+    /// A log that says, where no policy selects the pod, that it was looked for in `dirs`.
+    pub fn new(dirs: &[PathBuf]) -> Self {
+        let looked = dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+        RefusalLog { started: Instant::now(), second: AtomicU64::new(0), lines: AtomicU64::new(0), left_out: AtomicU64::new(0), looked }
+    }
+
     /// Whether one more line is due now, and how many were left out before it.
     fn due(&self) -> Option<u64> {
         let second = self.started.elapsed().as_secs();
@@ -38,9 +41,7 @@ impl RefusalLog {
         }
         Some(self.left_out.swap(0, Relaxed))
     }
-}
 
-impl RefusalLog {
     fn no_answer(&self, event: &Event<'_>, why: &str) {
         if let Some(left_out) = self.due() {
             tracing::warn!(name = %event.query.name(), rtype = %event.query.rtype(), why, left_out, "no answer");
@@ -54,7 +55,8 @@ impl Observer for RefusalLog {
         match event.outcome {
             Outcome::Refused(refusal) => {
                 if let Some(left_out) = self.due() {
-                    tracing::info!(%name, %rtype, reason = %refusal, left_out, "refused");
+                    let looked = (refusal.reason() == Reason::NoPolicy).then_some(&self.looked);
+                    tracing::info!(%name, %rtype, reason = %refusal, looked, left_out, "refused");
                 }
             }
             Outcome::NoUpstream(_) => self.no_answer(event, "no upstream answered"),

@@ -142,7 +142,7 @@ impl Prepared {
         let (gate, requests) = KernelGate::new();
         let config =
             Config { listen: vec![self.listen], upstreams: self.upstreams, identity: Some(self.identity), limits: Limits::default() };
-        let proxy = Proxy::bind(config, current.clone(), gate, refusals::RefusalLog::default()).map_err(StartError::Bind)?;
+        let proxy = Proxy::bind(config, current.clone(), gate, refusals::RefusalLog::new(&self.dirs)).map_err(StartError::Bind)?;
         let keeper = Keeper::start(self.fence, requests, current.clone());
         let addresses = proxy.addresses().to_vec();
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
