@@ -19,6 +19,7 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
     let proxy = &ruleset.proxy;
     let port = PortRange::single(proxy.port);
     plan.base("egress", HookKind::Filter, Hook::OUTPUT, 0, Policy::Drop);
+    plan.rule(dns::from_the_proxy(line("egress").oif_lo(), proxy).forget_identity().comment("an upstream in the pod").end());
     plan.rule(line("egress").oif_lo().accept());
     for (protocol, timeout) in [(L4::Udp, DNS_UDP), (L4::Tcp, DNS_TCP)] {
         // Each protocol has its own timeout object: the kernel does not look whether an object fits the flow.
@@ -58,7 +59,7 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
     }
     for upstream in &proxy.upstreams {
         for protocol in [L4::Udp, L4::Tcp] {
-            plan.rule(dns::to_upstream(line("proxy"), *upstream, protocol).set_ct_mark(PROXY).accept());
+            plan.rule(dns::to_upstream(line("proxy"), *upstream, protocol).set_ct_mark(PROXY).forget_identity().accept());
         }
     }
     proxy_flow(plan, proxy);
@@ -69,7 +70,7 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
 /// proxy's at every packet; what has no socket any more is the kernel's end of a closed connection.
 fn proxy_flow(plan: &mut Plan, proxy: &Proxy) {
     plan.regular("proxy_flow");
-    plan.rule(dns::from_the_proxy(line("proxy_flow"), proxy).accept());
+    plan.rule(dns::from_the_proxy(line("proxy_flow"), proxy).forget_identity().accept());
     plan.rule(line("proxy_flow").made_by_a_socket().comment("another took the proxy's port").goto("tell"));
     plan.rule(line("proxy_flow").comment("after close()").accept());
 }

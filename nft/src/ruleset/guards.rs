@@ -29,7 +29,8 @@ pub(crate) fn chains(plan: &mut Plan) {
 
     plan.base("spoof_out", HookKind::Filter, Hook::OUTPUT, -300, Policy::Accept);
     plan.rule(
-        line("spoof_out").oif_lo().made_by_a_socket().source_not_local().counter(SPOOFED).comment("no socket speaks for others over loopback").drop(),
+        // Over loopback it would forge replies; over a wire, a permitted host would answer whoever is named as the source.
+        line("spoof_out").made_by_a_socket().source_not_local().counter(SPOOFED).comment("no socket speaks for others").drop(),
     );
     for address in loopbacks {
         plan.rule(line("spoof_out").oif_lo().daddr(address).dport(L4::Udp, PortRange::single(DNS)).notrack());
@@ -43,6 +44,9 @@ pub(crate) fn chains(plan: &mut Plan) {
     }
 
     plan.base("came_in", HookKind::Filter, Hook::PREROUTING, -150, Policy::Accept);
+    // An entry ends before its connection when the app forges a reset that the peer does not take. What the peer sends next is new to
+    // conntrack: without this it would make the connection one that came in, which no policy ends.
+    plan.rule(line("came_in").iif_not_lo().ct_state(NEW).not_a_first_segment().comment("who began it is not known").accept());
     plan.rule(line("came_in").iif_not_lo().ct_state(NEW).set_ct_mark(CAME_IN).end());
 }
 

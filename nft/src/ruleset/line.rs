@@ -134,6 +134,12 @@ impl Line {
         self.meta(MetaKey::Priority, Cmp::Eq, priority)
     }
 
+    /// `meta mark set 0 meta priority set 0`: a tap (AF_PACKET) reads both from every packet that leaves.
+    pub(crate) fn forget_identity(self) -> Self {
+        let zero = |line: Self, key| line.push(Expr::ImmediateZero).push(Expr::MetaSet(key));
+        zero(zero(self, MetaKey::Mark), MetaKey::Priority)
+    }
+
     fn family(mut self, family: Ip) -> Self {
         if self.family == Some(family) {
             return self;
@@ -216,6 +222,14 @@ impl Line {
     /// `udp sport PORT`
     pub(crate) fn udp_sport(self, port: u16) -> Self {
         self.port(L4::Udp, 0).push(Expr::Cmp(Cmp::Eq, port.to_be_bytes().to_vec()))
+    }
+
+    /// `tcp flags & (fin | syn | rst | ack) != syn`: it does not begin a connection.
+    pub(crate) fn not_a_first_segment(self) -> Self {
+        self.l4(L4::Tcp)
+            .push(Expr::Payload { base: PayloadBase::Transport, offset: 13, len: 1 })
+            .push(Expr::Bitwise { mask: vec![0x17], xor: vec![0] })
+            .push(Expr::Cmp(Cmp::Neq, vec![0x02]))
     }
 
     /// `tcp dport vmap @MAP` or `udp dport vmap @MAP`

@@ -9,10 +9,11 @@ pub(crate) const FRAMES: &str = "frames";
 pub(crate) const RAW: &str = "raw";
 
 /// What the devices share.
-pub(crate) fn shared() -> (Object, Chain, [Rule; 3]) {
+pub(crate) fn shared() -> (Object, Chain, [Rule; 4]) {
     let chain = Chain { name: Ident::new(FRAMES), hook: None };
     let rules = [
         line(FRAMES).has_a_route().comment("has a route: came through the IP stack, so the inet chains saw it").accept(),
+        line(FRAMES).made_by_a_socket().counter(RAW).comment("AF_PACKET; ARP too, which may carry anything").drop(),
         line(FRAMES).arp().limit(100, 5).accept(),
         line(FRAMES).counter(RAW).comment("AF_PACKET").drop(),
     ];

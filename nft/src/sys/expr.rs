@@ -91,6 +91,10 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expr {
     MetaLoad(MetaKey),
+    /// `meta KEY set` to what was loaded.
+    MetaSet(MetaKey),
+    /// Loads a zero of four bytes.
+    ImmediateZero,
     CtLoad(CtKey),
     CtSetMark,
     Payload { base: PayloadBase, offset: u32, len: u32 },
@@ -189,6 +193,10 @@ impl Expr {
             Self::MetaLoad(key) => {
                 Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_DREG, reg)
             }
+            Self::MetaSet(key) => {
+                Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_SREG, reg)
+            }
+            Self::ImmediateZero => Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, reg).data(c::NFTNL_EXPR_IMM_DATA, &[0; 4]),
             Self::CtLoad(key) => Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, *key as u32).u32(c::NFTNL_EXPR_CT_DREG, reg),
             Self::CtSetMark => {
                 Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, CtKey::Mark as u32).u32(c::NFTNL_EXPR_CT_SREG, reg)
