@@ -185,3 +185,19 @@ fn an_answer_released_to_another_question_is_servfail() {
     let other = query(RecordType::AAAA);
     assert_eq!(Reply::release(&other, &committed), Reply::fail(&other, Failure::Gate));
 }
+
+#[test]
+fn a_plain_reply_drops_an_address_that_should_never_have_come_so_far() {
+    let (policy, query) = (policy(), query(RecordType::TXT));
+    let address = Record::from_rdata(WireName::from_ascii(NAMES[0]).unwrap(), 60, RData::A(A::new(203, 0, 113, 1)));
+    let answer = PlainAnswer {
+        grant: grant(&policy, &query),
+        rcode: ResponseCode::NoError,
+        answers: vec![address.clone()],
+        authorities: vec![address],
+        authentic: false,
+        left_out: LeftOut::default(),
+    };
+    let told = Message::from_vec(Reply::plain(&query, &answer).bytes()).unwrap();
+    assert_eq!(told.all_sections().count(), 0);
+}
