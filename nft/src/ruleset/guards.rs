@@ -1,17 +1,20 @@
 //! What holds whatever the policy says: forged replies, forwarding, the kernel's own packets, and how a refusal is told.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::{
-    Log,
+    Log, Proxy,
     line::{Ip, L4, NEW, line},
-    plan::{DENIED, LIVE_RULES, Plan, SPOOFED},
+    plan::{DENIED, GUESSED, LIVE_RULES, Plan, SPOOFED},
 };
 use crate::{
     PortRange,
-    sys::{Hook, HookKind, Policy},
+    sys::{Hook, HookKind, Policy, SetKey},
 };
 
 /// The ct mark of flows that came in by a device other than lo.
@@ -24,7 +27,7 @@ const ND_TYPES: [u8; 3] = [133, 135, 136];
 /// Multicast listener report and done (RFC 2710), report of version 2 (RFC 3810): hop limit 1.
 const MLD_TYPES: [u8; 3] = [131, 132, 143];
 
-pub(crate) fn chains(plan: &mut Plan) {
+pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
     let loopbacks = [IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(std::net::IpAddr::from(Ipv6Addr::LOCALHOST))];
 
     plan.base("spoof_out", HookKind::Filter, Hook::OUTPUT, -300, Policy::Accept);
@@ -32,6 +35,7 @@ pub(crate) fn chains(plan: &mut Plan) {
         // Over loopback it would forge replies; over a wire, a permitted host would answer whoever is named as the source.
         line("spoof_out").made_by_a_socket().source_not_local().counter(SPOOFED).comment("no socket speaks for others").drop(),
     );
+    plan.rule(line("spoof_out").skuid(proxy.uid).jump("identity"));
     for address in loopbacks {
         plan.rule(line("spoof_out").oif_lo().daddr(address).dport(L4::Udp, PortRange::single(DNS)).notrack());
         plan.rule(line("spoof_out").oif_lo().saddr(address).udp_sport(DNS).notrack());
@@ -48,6 +52,16 @@ pub(crate) fn chains(plan: &mut Plan) {
     // conntrack: without this it would make the connection one that came in, which no policy ends.
     plan.rule(line("came_in").iif_not_lo().ct_state(NEW).not_a_first_segment().comment("who began it is not known").accept());
     plan.rule(line("came_in").iif_not_lo().ct_state(NEW).set_ct_mark(CAME_IN).end());
+}
+
+/// The priority can be read by anyone (sock_diag tells it as the class), so the mark alone is secret: 32 bits, which a container's root tries in
+/// hours. So each guess holds the proxy's questions for a second, and then no guess is worth making.
+pub(crate) fn identity(plan: &mut Plan, proxy: &Proxy) {
+    plan.noted(GUESSED, SetKey::Uid, Duration::from_secs(1));
+    plan.regular("identity");
+    let guess = line("identity").mark_is_not(0).mark_is_not(proxy.mark).note_skuid(GUESSED);
+    plan.rule(guess.counter(SPOOFED).comment("guesses at the proxy's mark").drop());
+    plan.rule(line("identity").mark(proxy.mark).skuid_in(GUESSED).counter(SPOOFED).comment("may be the right guess").drop());
 }
 
 /// What the kernel sends by itself: neighbour discovery, group membership, errors about flows that are open.

@@ -124,6 +124,21 @@ impl Line {
         self.meta(MetaKey::SkUid, Cmp::Eq, uid)
     }
 
+    /// `update @SET { meta skuid }`
+    pub(crate) fn note_skuid(self, set: &str) -> Self {
+        self.push(Expr::MetaLoad(MetaKey::SkUid)).push(Expr::Update { set: Ident::new(set) })
+    }
+
+    /// `meta skuid @SET`
+    pub(crate) fn skuid_in(self, set: &str) -> Self {
+        self.push(Expr::MetaLoad(MetaKey::SkUid)).push(Expr::Lookup { set: Ident::new(set) })
+    }
+
+    /// `meta mark != MARK`
+    pub(crate) fn mark_is_not(self, mark: u32) -> Self {
+        self.meta(MetaKey::Mark, Cmp::Neq, mark)
+    }
+
     /// `meta mark MARK`
     pub(crate) fn mark(self, mark: u32) -> Self {
         self.meta(MetaKey::Mark, Cmp::Eq, mark)

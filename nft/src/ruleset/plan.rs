@@ -1,6 +1,6 @@
 //! The whole table as values, in the order in which the kernel wants it.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use super::{
     Ruleset, dispatch, dns, egress, guards,
@@ -16,6 +16,8 @@ pub(crate) const UDATA_RECORD: u8 = 0x70;
 pub(crate) const UDATA_KEY: u8 = 0x71;
 /// A name that is too long for a comment.
 pub(crate) const UDATA_NAME: u8 = 0x72;
+/// A name that leaves no room for anything else: the whole user data but this byte.
+pub(crate) const UDATA_LONG_NAME: u8 = 0x73;
 
 /// The longest key: with the record it leaves room for a comment of 38 bytes.
 pub(crate) const MAX_KEY: usize = 200;
@@ -28,6 +30,8 @@ pub(crate) const LIVE_RULES: &str = "live_rules";
 /// Counters.
 pub(crate) const DENIED: &str = "denied";
 pub(crate) const SPOOFED: &str = "spoofed";
+/// Uids that guessed at the proxy's mark a moment ago.
+pub(crate) const GUESSED: &str = "guessed";
 /// Connection entries of redirected questions live 2 s.
 pub(crate) const DNS_UDP: &str = "dns_udp";
 pub(crate) const DNS_TCP: &str = "dns_tcp";
@@ -39,6 +43,8 @@ pub(crate) enum Content {
     Leases { key: String, family: Ip },
     /// Written by the packet path.
     Used { key: String, family: Ip },
+    /// Written by the packet path, and of no opening.
+    Noted,
     /// Said by the ruleset: emptied and filled.
     Fixed(Vec<Element>),
     /// Said by the ruleset, and never changed while rules look into it.
@@ -94,7 +100,8 @@ impl Plan {
             let content = Content::Versioned { elements: map.elements.clone(), stands: map.stands };
             plan.map(map.name.clone(), SetKey::Port, SetFlags::INTERVAL, content);
         }
-        guards::chains(&mut plan);
+        guards::chains(&mut plan, &ruleset.proxy);
+        guards::identity(&mut plan, &ruleset.proxy);
         dns::chain(&mut plan, &ruleset.proxy);
         egress::chain(&mut plan, ruleset, extras, maps);
         for opening in &ruleset.openings {
@@ -146,6 +153,15 @@ impl Plan {
         let used = set(names.used(family), SetFlags::TIMEOUT | SetFlags::DYNAMIC, sizes.used, USED_MS);
         self.sets.push(PlannedSet { set: leases, content: Content::Leases { key: key.to_owned(), family } });
         self.sets.push(PlannedSet { set: used, content: Content::Used { key: key.to_owned(), family } });
+    }
+
+    /// A set that rules write keys into, each for a time.
+    pub(crate) fn noted(&mut self, name: &str, key: SetKey, timeout: Duration) {
+        let flags = SetFlags(SetFlags::TIMEOUT | SetFlags::DYNAMIC);
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        // Ended elements count for up to a second: room for some.
+        let set = Set { name: Ident::new(name), key, flags, size: 16, timeout, user_data: UserData::default() };
+        self.sets.push(PlannedSet { set, content: Content::Noted });
     }
 
     /// A chain that others go to.

@@ -155,6 +155,7 @@ pub(crate) enum SetKey {
     Ipv6,
     Mark,
     Port,
+    Uid,
     Icmpv6Type,
 }
 
@@ -165,6 +166,7 @@ impl SetKey {
             Self::Ipv6 => 8,
             Self::Port => 13,
             Self::Mark => 19,
+            Self::Uid => 24,
             Self::Icmpv6Type => 29,
         }
     }
@@ -172,7 +174,7 @@ impl SetKey {
     pub(crate) const fn len(self) -> u32 {
         match self {
             Self::Ipv6 => 16,
-            Self::Ipv4 | Self::Mark => 4,
+            Self::Ipv4 | Self::Mark | Self::Uid => 4,
             Self::Port => 2,
             Self::Icmpv6Type => 1,
         }
@@ -181,7 +183,7 @@ impl SetKey {
     /// nft's `enum byteorder`.
     const fn byte_order(self) -> u32 {
         match self {
-            Self::Mark => 1,
+            Self::Mark | Self::Uid => 1,
             _ => 2,
         }
     }
