@@ -60,7 +60,7 @@ pub struct Lease {
     pub key: String,
     /// The address that is open.
     pub address: IpAddr,
-    /// The name that it was resolved for; at most 254 bytes.
+    /// The name that it was resolved for; at most 253 bytes.
     pub name: String,
     /// How long it still stands.
     pub left: Duration,

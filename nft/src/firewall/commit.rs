@@ -28,7 +28,7 @@ pub struct Change {
     pub key: String,
     /// The address.
     pub address: IpAddr,
-    /// The name that it was resolved for; the element's comment. At most 254 bytes.
+    /// The name that it was resolved for; the element's comment. At most 253 bytes.
     pub name: String,
     /// How long it stands, to the millisecond.
     pub timeout: Duration,
@@ -63,7 +63,7 @@ pub enum CommitError {
         /// The opening's key.
         key: String,
     },
-    /// The name is longer than an element can carry (254 bytes).
+    /// The name is longer than an element can carry (253 bytes).
     #[error("the name of {len} bytes is too long for the kernel's comment")]
     NameTooLong {
         /// Its length in bytes.

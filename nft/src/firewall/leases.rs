@@ -3,12 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use crate::{
-    ruleset::{Ip, UDATA_NAME, address_key},
+    ruleset::{Ip, UDATA_LONG_NAME, UDATA_NAME, address_key},
     sys::{Element, ElementSeen, UserData},
 };
 
-/// The longest name that an element carries.
-pub(super) const MAX_NAME: usize = 254;
+/// The longest name that an element carries: the longest there is, in text without its last dot.
+pub(super) const MAX_NAME: usize = 253;
 
 /// The element's key alone: to delete it.
 pub(super) fn bare(address: IpAddr) -> Element {
@@ -31,8 +31,11 @@ fn named(name: &str) -> Option<UserData> {
         data.put_comment(0, name);
         return Some(data);
     }
-    if name.len() > MAX_NAME || !data.put(UDATA_NAME, name.as_bytes()) {
+    if name.len() > MAX_NAME {
         return None;
+    }
+    if !data.put(UDATA_NAME, name.as_bytes()) {
+        return data.put_alone(UDATA_LONG_NAME, name.as_bytes()).then_some(data);
     }
     let room = (UserData::MAX - data.as_bytes().len()).saturating_sub(3).min(UserData::MAX_COMMENT);
     if room > 16 {
@@ -48,7 +51,8 @@ fn named(name: &str) -> Option<UserData> {
 
 /// The name in an element's user data.
 pub(super) fn name(user_data: &[u8]) -> String {
-    let raw = match UserData::find(user_data, UDATA_NAME) {
+    let long = user_data.split_first().filter(|(kind, _)| **kind == UDATA_LONG_NAME).map(|(_, name)| name);
+    let raw = match long.or_else(|| UserData::find(user_data, UDATA_NAME)) {
         Some(name) => name,
         None => UserData::find(user_data, 0).map(|comment| comment.strip_suffix(&[0]).unwrap_or(comment)).unwrap_or_default(),
     };
@@ -74,11 +78,11 @@ mod tests {
 
     #[test]
     fn names_come_back_whatever_their_length() {
-        for len in [0, 1, 126, 127, 130, 200, 253, 254] {
+        for len in [0, 1, 126, 127, 130, 200, 252, 253] {
             let long = "n".repeat(len);
             assert_eq!(name(named(&long).unwrap().as_bytes()), long, "{len}");
         }
-        assert!(named(&"n".repeat(255)).is_none());
+        assert!(named(&"n".repeat(254)).is_none());
         assert_eq!(name(named("quoted\"name").unwrap().as_bytes()), "quoted\"name");
         assert_eq!(name(&[]), "");
     }

@@ -51,13 +51,14 @@ impl fmt::Debug for Ident {
     }
 }
 
-/// User data as nft keeps it: type, length, value, one after another, 256 bytes in all (the kernel's NFT_USERDATA_MAXLEN).
+/// User data as nft keeps it: type, length, value, one after another, 254 bytes in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UserData(Vec<u8>);
 
 impl UserData {
-    /// The kernel's bound.
-    pub(crate) const MAX: usize = 256;
+    /// The kernel's bound is 256 (NFT_USERDATA_MAXLEN), but it counts an element's, and one byte for their length, in eight bits
+    /// (nft_set_ext_tmpl): 255 bytes it refuses, and of 256 it keeps none and says nothing.
+    pub(crate) const MAX: usize = 254;
     /// The longest comment that nft prints, without its NUL.
     pub(crate) const MAX_COMMENT: usize = 126;
 
@@ -70,6 +71,16 @@ impl UserData {
         self.0.extend([kind, len]);
         self.0.extend(value);
         true
+    }
+
+    /// Makes `value` all there is: an entry without a length, which no other can stand beside.
+    pub(crate) fn put_alone(&mut self, kind: u8, value: &[u8]) -> bool {
+        let fits = self.0.is_empty() && value.len() < Self::MAX;
+        if fits {
+            self.0.push(kind);
+            self.0.extend(value);
+        }
+        fits
     }
 
     /// Adds a comment, with the NUL that nft wants. Characters that would end nft's quoted string become `_`.
@@ -111,9 +122,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out_whole() {
         let mut data = UserData::default();
-        assert!(data.put(1, &[7; 253]));
+        assert!(!data.put(1, &[7; 253]));
+        assert!(data.put(1, &[7; 252]));
         assert!(!data.put(2, b""));
-        assert_eq!(UserData::find(data.as_bytes(), 1), Some(&[7; 253][..]));
+        assert_eq!(UserData::find(data.as_bytes(), 1), Some(&[7; 252][..]));
         assert_eq!(UserData::find(data.as_bytes(), 2), None);
     }
 
