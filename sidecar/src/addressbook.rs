@@ -45,7 +45,7 @@ impl AddressBook {
     /// What it takes to keep `place` open for `name` until `until`.
     pub fn need(&self, place: &Place, name: &Name, until: Instant, now: Instant) -> Need {
         match self.elements.get(place) {
-            Some(element) if element.until() >= until && element.has(name) => Need::Nothing(element.until()),
+            Some(element) if element.until() >= until && element.has(name, now) => Need::Nothing(element.until()),
             // The kernel may not have swept an element that just ended.
             Some(element) if element.until() + SWEEP > now => Need::Refresh,
             _ => Need::Add,
@@ -124,6 +124,17 @@ mod tests {
         book.record(place(1), name("a.example"), hour);
         assert_eq!(book.need(&place(1), &name("b.example"), now + Duration::from_secs(5), now), Need::Refresh);
         assert_eq!(book.label(&place(1), &name("b.example"), now), "b.example a.example");
+    }
+
+    #[test]
+    fn a_name_whose_own_lease_has_ended_is_written_down_anew() {
+        let (now, mut book) = (Instant::now(), AddressBook::default());
+        let (second, hour) = (now + Duration::from_secs(1), now + Duration::from_secs(3600));
+        book.record(place(1), name("a.example"), second);
+        book.record(place(1), name("b.example"), hour);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(book.need(&place(1), &name("b.example"), later + Duration::from_secs(1), later), Need::Nothing(hour));
+        assert_eq!(book.need(&place(1), &name("a.example"), later + Duration::from_secs(1), later), Need::Refresh);
     }
 
     #[test]

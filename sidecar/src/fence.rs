@@ -53,6 +53,8 @@ pub struct Fence {
     keys: Vec<Arc<str>>,
     ids: RuleIds,
     book: AddressBook,
+    /// The kernel's word was lost and it could not be asked since: the book may lack what stands.
+    unsure: bool,
     view: FenceView,
 }
 
@@ -68,6 +70,7 @@ impl Fence {
             keys: Vec::new(),
             ids: RuleIds::draw_first(),
             book: AddressBook::default(),
+            unsure: false,
             view: FenceView::default(),
         };
         let stands = fence.adopt().map_err(EstablishError::ReadBack)?;
@@ -134,8 +137,14 @@ impl Fence {
 
     /// Reads the kernel's sets into the book; whether a table stands.
     fn adopt(&mut self) -> Result<bool, nft::ReadError> {
-        let found = self.firewall.read_back()?;
+        // Before the reading: what it says is left is not left for longer than from here on.
         let now = Instant::now();
+        let found = self.firewall.read_back()?;
+        self.unsure = false;
+        if !found.table_exists {
+            // What the book has goes back with the table.
+            return Ok(false);
+        }
         self.ids.adopt(&found);
         self.book = AddressBook::default();
         for lease in &found.leases {
@@ -144,11 +153,24 @@ impl Fence {
                 self.book.record(place, name, now + lease.left);
             }
         }
-        Ok(found.table_exists)
+        Ok(true)
+    }
+
+    /// Asks the kernel what stands if its word was lost; whether the book can be relied on.
+    fn make_sure(&mut self) -> bool {
+        if self.unsure
+            && let Err(error) = self.adopt()
+        {
+            self.view.complain(format!("cannot read the leases that stand: {}", crate::exit::chain(&error)));
+        }
+        !self.unsure
     }
 
     /// One batch to `policy`; on success everything here follows.
     fn install(&mut self, policy: Arc<Policy>) -> Result<(), InstallError> {
+        if self.unsure {
+            self.adopt().map_err(InstallError::Read)?;
+        }
         let now = Instant::now();
         let book = self.leases_under(&policy, now);
         let ids = self.ids.under(&self.policy, &policy);
@@ -209,6 +231,10 @@ impl Fence {
     }
 
     fn try_open(&mut self, wanted: &[Wanted<'_>]) -> Vec<Result<Opened, NotOpened>> {
+        // On what is not known nothing is built: a plain add of an element that stands would not start its time anew.
+        if !self.make_sure() {
+            return wanted.iter().map(|_| Err(NotOpened::Failed)).collect();
+        }
         let now = Instant::now();
         let mut plans: Vec<Result<Plan, NotOpened>> = Vec::with_capacity(wanted.len());
         let mut touched: HashMap<Place, Instant> = HashMap::new();
@@ -222,7 +248,6 @@ impl Fence {
             .map(|plan| Answer { changes: plan.changes.clone() })
             .collect();
         let mut outcomes = if batch.is_empty() { Vec::new() } else { self.firewall.commit(&batch) }.into_iter();
-        let mut unsure = false;
         let opened = plans
             .into_iter()
             .map(|plan| {
@@ -231,7 +256,7 @@ impl Fence {
                     match outcomes.next() {
                         Some(Ok(())) => {}
                         Some(Err(error)) => {
-                            unsure |= matches!(error, CommitError::Unknown(_));
+                            self.unsure |= matches!(error, CommitError::Unknown(_));
                             return Err(self.not_opened(&error));
                         }
                         None => return Err(NotOpened::Failed),
@@ -240,12 +265,7 @@ impl Fence {
                 Ok(self.written(plan))
             })
             .collect();
-        if unsure {
-            // The kernel's word was lost: what stands is what it says when asked.
-            if let Err(error) = self.adopt() {
-                self.view.complain(format!("cannot read the leases that stand: {}", crate::exit::chain(&error)));
-            }
-        }
+        self.make_sure();
         opened
     }
 
@@ -266,7 +286,9 @@ impl Fence {
                 let place = Place { key: key.clone(), address: *address };
                 let kind = match self.book.need(&place, name, until, now) {
                     Need::Nothing(end) => {
+                        // The name's own time is written down all the same: the longer lease may be another name's.
                         plan.shorten(end);
+                        plan.records.push((place, name.clone(), until));
                         continue;
                     }
                     // Where another answer of this batch adds it too, a plain add would not count: whatever becomes of the
@@ -288,7 +310,7 @@ impl Fence {
                 plan.records.push((place, name.clone(), until));
             }
         }
-        if self.book.elements() + plan.records.len() > MOST_LEASES {
+        if !plan.changes.is_empty() && self.book.elements() + plan.changes.len() > MOST_LEASES {
             return Err(NotOpened::Full);
         }
         Ok(plan)

@@ -29,9 +29,9 @@ impl Element {
         &self.names
     }
 
-    /// Whether the address is leased for `name` too.
-    pub fn has(&self, name: &Name) -> bool {
-        self.names.iter().any(|(known, _)| known == name)
+    /// Whether the address is leased for `name` too, by a lease that has not ended.
+    pub fn has(&self, name: &Name, now: Instant) -> bool {
+        self.names.iter().any(|(known, end)| known == name && *end > now)
     }
 
     /// The names to write into the kernel, the one that ends last first.
@@ -90,7 +90,7 @@ mod tests {
             element.add(Name::parse(&format!("n{n}.example")).unwrap(), now + Duration::from_secs(100 + n as u64));
         }
         assert_eq!(element.names().len(), MOST_NAMES);
-        assert!(!element.has(&Name::parse("n0.example").unwrap()));
+        assert!(!element.has(&Name::parse("n0.example").unwrap(), now));
         assert_eq!(element.until(), now + Duration::from_secs(100 + MOST_NAMES as u64));
     }
 
