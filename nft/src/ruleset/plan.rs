@@ -18,8 +18,6 @@ pub(crate) const UDATA_KEY: u8 = 0x71;
 pub(crate) const UDATA_NAME: u8 = 0x72;
 /// A name that leaves no room for anything else: the whole user data but this byte.
 pub(crate) const UDATA_LONG_NAME: u8 = 0x73;
-/// A name that leaves no room for anything else: the whole user data but this byte.
-pub(crate) const UDATA_LONG_NAME: u8 = 0x73;
 
 /// The longest key: with the record it leaves room for a comment of 38 bytes.
 pub(crate) const MAX_KEY: usize = 200;
