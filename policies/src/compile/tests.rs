@@ -114,6 +114,13 @@ fn a_deny_beats_every_allow_of_any_file() {
 }
 
 #[test]
+fn a_denied_name_is_told_as_denied_also_where_nothing_permits_it() {
+    let policy = compile(&[file("d", "[[deny]]\nhosts = [\"*.evil.example\"]\n[[deny]]\nhosts = [\"mail.example\"]\nports = [\"25\"]\n")]);
+    assert_eq!(refusal(&policy, "x.evil.example").reason(), Reason::Denied);
+    assert_eq!(refusal(&policy, "mail.example").reason(), Reason::NotPermitted, "its other ports are merely not permitted");
+}
+
+#[test]
 fn a_deny_of_ports_leaves_the_others_and_makes_an_opening_of_its_own() {
     let policy = compile(&[file("a", &format!("{GITHUB}[[deny]]\nhosts = [\"api.github.com\"]\nports = [\"22\"]\n"))]);
     assert_eq!(ports(&policy, "github.com"), ["22, 443"]);
