@@ -22,6 +22,9 @@ pub(crate) const CAME_IN: u32 = 0xffff_0000;
 
 const DNS: u16 = 53;
 
+/// The conntrack zone of the proxy's own questions.
+const PROXY_ZONE: u16 = 1;
+
 /// Router solicitation, neighbour solicitation and advertisement (RFC 4861): hop limit 255.
 const ND_TYPES: [u8; 3] = [133, 135, 136];
 /// Multicast listener report and done (RFC 2710), report of version 2 (RFC 3810): hop limit 1.
@@ -62,6 +65,10 @@ pub(crate) fn identity(plan: &mut Plan, proxy: &Proxy) {
     let guess = line("identity").mark_is_not(0).mark_is_not(proxy.mark).note_skuid(GUESSED);
     plan.rule(guess.counter(SPOOFED).comment("guesses at the proxy's mark").drop());
     plan.rule(line("identity").mark(proxy.mark).skuid_in(GUESSED).counter(SPOOFED).comment("may be the right guess").drop());
+    // A connection entry outlives its socket by half a minute: the app's next question from the same port would be taken for one more of
+    // the proxy's. (TCP needs no such care: a first segment ends an old entry. And what has no socket any more would not come by here.)
+    let asks = line("identity").mark(proxy.mark).priority(proxy.priority).l4(L4::Udp);
+    plan.rule(asks.set_original_zone(PROXY_ZONE).comment("the app may use the same port next").end());
 }
 
 /// What the kernel sends by itself: neighbour discovery, group membership, errors about flows that are open.

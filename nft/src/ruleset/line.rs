@@ -336,6 +336,11 @@ impl Line {
             .push(Expr::CtSetMark)
     }
 
+    /// `ct original zone set ZONE`: what is sent is told apart from what others send, and its replies are found all the same.
+    pub(crate) fn set_original_zone(self, zone: u16) -> Self {
+        self.push(Expr::ImmediateZone(zone)).push(Expr::CtSetOriginalZone)
+    }
+
     fn fib_type(self, source: bool, op: Cmp) -> Self {
         self.push(Expr::FibType { source }).push(Expr::Cmp(op, 2_u32.to_ne_bytes().to_vec()))
     }

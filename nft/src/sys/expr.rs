@@ -48,6 +48,7 @@ pub(crate) enum CtKey {
     Direction = 1,
     Status = 2,
     Mark = 3,
+    Zone = 17,
 }
 
 /// Which header a payload offset counts from.
@@ -97,6 +98,8 @@ pub(crate) enum Expr {
     ImmediateZero,
     CtLoad(CtKey),
     CtSetMark,
+    /// `ct original zone set` to what was loaded.
+    CtSetOriginalZone,
     Payload { base: PayloadBase, offset: u32, len: u32 },
     Cmp(Cmp, Vec<u8>),
     /// `reg = (reg & mask) ^ xor`
@@ -118,6 +121,8 @@ pub(crate) enum Expr {
     NoTrack,
     /// Loads a port for the redirect.
     ImmediatePort(u16),
+    /// Loads the number of a conntrack zone.
+    ImmediateZone(u16),
     Redirect,
     RejectTcpReset,
     RejectAdminProhibited,
@@ -201,6 +206,10 @@ impl Expr {
             Self::CtSetMark => {
                 Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, CtKey::Mark as u32).u32(c::NFTNL_EXPR_CT_SREG, reg)
             }
+            Self::CtSetOriginalZone => Native::new(c"ct")
+                .u32(c::NFTNL_EXPR_CT_KEY, CtKey::Zone as u32)
+                .u8(c::NFTNL_EXPR_CT_DIR, 0)
+                .u32(c::NFTNL_EXPR_CT_SREG, reg),
             Self::Payload { base, offset, len } => Native::new(c"payload")
                 .u32(c::NFTNL_EXPR_PAYLOAD_DREG, reg)
                 .u32(c::NFTNL_EXPR_PAYLOAD_BASE, *base as u32)
@@ -257,6 +266,9 @@ impl Expr {
             Self::NoTrack => Native::new(c"notrack"),
             Self::ImmediatePort(port) => {
                 Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, reg).data(c::NFTNL_EXPR_IMM_DATA, &port.to_be_bytes())
+            }
+            Self::ImmediateZone(zone) => {
+                Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, reg).data(c::NFTNL_EXPR_IMM_DATA, &zone.to_ne_bytes())
             }
             Self::Redirect => {
                 Native::new(c"redir").u32(c::NFTNL_EXPR_REDIR_REG_PROTO_MIN, reg).u32(c::NFTNL_EXPR_REDIR_FLAGS, 2)
