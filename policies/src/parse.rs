@@ -1,11 +1,11 @@
 //! From a file's text to a policy file, or to every problem it has: the text is walked whole, whatever is wrong with a part of it.
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use toml::de::DeTable;
 
 use crate::{
     file::PolicyFile,
-    problem::{Problems, Severity, Source, line_of},
+    problem::{Problems, Severity, Source},
 };
 
 mod fields;
@@ -50,13 +50,12 @@ pub fn parse(source: &Source) -> Parsed {
     let read = top::policy_file(&mut report, table.get_ref());
     if !torn.is_empty() {
         // What stands on a torn line was guessed, and what seems to be missing may be there: only what is sure is told.
-        let torn_lines: Vec<u32> = torn.iter().map(|span| line_of(&source.text, span.start)).collect();
+        let torn_lines: HashSet<u32> = torn.iter().map(|span| report.line(span)).collect();
         report.keep_certain(&torn_lines);
-        let mut told = Vec::new();
-        for (mistake, (span, line)) in mistakes.iter().zip(torn.into_iter().zip(torn_lines)) {
+        let mut told = HashSet::new();
+        for (mistake, span) in mistakes.iter().zip(torn) {
             // One mistake a line: the others follow from it.
-            if !told.contains(&line) {
-                told.push(line);
+            if told.insert(report.line(&span)) {
                 report.error(span, format!("not TOML: {}", mistake.message()), "here", None);
             }
         }

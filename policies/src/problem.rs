@@ -124,7 +124,8 @@ impl Problems {
         self.sort();
     }
 
-    /// The report: for each file a heading (`2 errors, 1 warning in FILE`), then each problem under its line.
+    /// The report: for each file a heading (`2 errors, 1 warning in FILE`), then each problem under its line; of more than a
+    /// hundred in one file the rest is counted.
     pub fn render(&self, style: Style) -> String {
         draw::report(self, style)
     }

@@ -79,3 +79,22 @@ fn a_file_cannot_write_to_the_terminal_through_its_report() {
     assert!(problems.errors() >= 3, "{problems}");
     assert!(problems.to_string().chars().all(|c| c == '\n' || !c.is_control()), "{problems}");
 }
+
+#[test]
+fn a_mebibyte_of_mistakes_is_reported_in_reasonable_time() {
+    let begun = std::time::Instant::now();
+    let texts = [
+        "=\n".repeat(500_000),
+        format!("version = 1\n[[allow]]\nname = \"a\"\nhosts = [\"a.example\"]\nports = [{}]\n", "\"x\",\n".repeat(190_000)),
+        format!("version = 1\n[[deny]]\ncidrs = [{}]\n", "\"10.0.0.0/8\",\n".repeat(70_000)),
+        "[[allow]]\nname=\"a\"\n".repeat(50_000),
+    ];
+    for text in texts {
+        let problems = parse(&Source::new("a.toml", text)).problems;
+        let report = problems.to_string();
+        assert!(problems.errors() + problems.warnings() > 1_000, "{} {}", problems.errors(), problems.warnings());
+        assert!(report.lines().count() < 1_000 && report.contains("\n... and "));
+    }
+    // Each takes well under a second; with one quadratic step it takes minutes.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}

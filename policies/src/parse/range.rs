@@ -1,5 +1,6 @@
 //! Address ranges as files write them.
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
@@ -14,13 +15,14 @@ use crate::{
 
 /// The ranges of an array; what is none is told and left out.
 pub(super) fn ranges(report: &mut Report, texts: &[Text<'_>]) -> Vec<(IpNet, Range<usize>)> {
-    let mut ranges: Vec<(IpNet, Range<usize>)> = Vec::with_capacity(texts.len());
+    let mut seen = HashSet::with_capacity(texts.len());
+    let mut ranges = Vec::with_capacity(texts.len());
     for text in texts {
         let Some(range) = range(report, text) else { continue };
-        if ranges.iter().any(|(other, _)| *other == range) {
-            report.warning(text.span.clone(), format!("{range} stands here twice"), "already in this list", None);
-        } else {
+        if seen.insert(range) {
             ranges.push((range, text.span.clone()));
+        } else {
+            report.warning(text.span.clone(), format!("{range} stands here twice"), "already in this list", None);
         }
     }
     ranges

@@ -1,5 +1,5 @@
 //! Where the walk puts down what it finds.
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use crate::problem::{Problem, Problems, Severity, Source};
 
@@ -46,8 +46,9 @@ impl Report {
     }
 
     /// Forgets what is said of these lines, and of what is not there.
-    pub(super) fn keep_certain(&mut self, torn_lines: &[u32]) {
-        self.found.retain(|found| !found.absence && !torn_lines.contains(&found.problem.line()));
+    pub(super) fn keep_certain(&mut self, torn_lines: &HashSet<u32>) {
+        let found = std::mem::take(&mut self.found);
+        self.found = found.into_iter().filter(|found| !found.absence && !torn_lines.contains(&self.line(&found.problem.span))).collect();
     }
 
     pub(super) fn into_problems(self) -> Problems {

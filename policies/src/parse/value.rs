@@ -1,5 +1,5 @@
 //! Single values: names, ports, spans of time, days.
-use std::{ops::Range, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
@@ -165,13 +165,13 @@ fn port(text: &str) -> Result<(Protocol, PortRange), (&'static str, String)> {
 /// Names that were given already, with the line of each: names must differ within a file.
 #[derive(Default)]
 pub(super) struct Taken {
-    names: Vec<(String, u32)>,
+    names: HashMap<String, u32>,
 }
 
 impl Taken {
     pub(super) fn take(&mut self, report: &mut Report, name: &str, span: &Range<usize>) {
-        match self.names.iter().find(|(other, _)| other == name) {
-            Some((_, line)) => {
+        match self.names.get(name) {
+            Some(line) => {
                 report.error(
                     span.clone(),
                     format!("two rules are named `{name}`"),
@@ -179,7 +179,9 @@ impl Taken {
                     Some("a rule's name is its identity in sets, logs and metrics: give each its own".to_owned()),
                 );
             }
-            None => self.names.push((name.to_owned(), report.line(span))),
+            None => {
+                self.names.insert(name.to_owned(), report.line(span));
+            }
         }
     }
 }

@@ -5,6 +5,10 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Problem, Problems, Severity, Style, line_of};
 
+/// Problems of one file that are drawn; the others are counted. Nobody reads on, and what is no policy at all can have a problem in each
+/// of its thousands of lines.
+const MOST_DRAWN: usize = 100;
+
 /// See [`Problems::render`].
 pub(super) fn report(problems: &Problems, style: Style) -> String {
     let renderer = match style {
@@ -14,10 +18,13 @@ pub(super) fn report(problems: &Problems, style: Style) -> String {
     let mut text = String::new();
     for of_one_file in problems.list.chunk_by(|a, b| a.path() == b.path()) {
         text.push_str(&heading(of_one_file));
-        for problem in of_one_file {
+        for problem in of_one_file.iter().take(MOST_DRAWN) {
             text.push('\n');
             text.push_str(&renderer.render(&[group(problem)]));
             text.push('\n');
+        }
+        if of_one_file.len() > MOST_DRAWN {
+            text.push_str(&format!("\n... and {} more\n", of_one_file.len() - MOST_DRAWN));
         }
         text.push('\n');
     }
