@@ -52,7 +52,12 @@ impl Firewall {
         if !self.guarded {
             return Ok(Devices::default());
         }
-        let chains = self.netdev_chains().map_err(RefreshError::Read)?.unwrap_or_default();
+        // A guard was installed, so the kernel knows the family: that it cannot be asked does not mean that there is no table.
+        let table = self.netdev.clone();
+        if !self.has_table(&table).map_err(RefreshError::Read)? {
+            return Err(RefreshError::TableVanished);
+        }
+        let chains = self.chains_of(&table).map_err(RefreshError::Read)?;
         if chains.iter().all(|chain| chain.name.as_str() != raw_guard::FRAMES) {
             return Err(RefreshError::TableVanished);
         }

@@ -23,7 +23,7 @@ pub(super) fn whole<T>(found: io::Result<Option<T>>, what: impl Fn() -> String) 
 }
 
 impl Firewall {
-    fn has_table(&mut self, table: &Table) -> Result<bool, ReadError> {
+    pub(super) fn has_table(&mut self, table: &Table) -> Result<bool, ReadError> {
         let found = self.netlink.has_table(table);
         found.map_err(|source| ReadError::Refused { what: "the table".to_owned(), source })
     }
