@@ -21,6 +21,7 @@ pub mod budgets;
 pub mod clients;
 pub mod command;
 pub mod demo;
+pub mod frames;
 pub mod kernel;
 pub mod leases;
 pub mod namespace;
