@@ -1,6 +1,11 @@
 //! One handle on the kernel: reading the standing ruleset back, replacing it in one batch, and committing leases.
 
-use std::{collections::HashMap, io, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::IpAddr,
+    time::Duration,
+};
 
 use nix::errno::Errno;
 
@@ -97,6 +102,8 @@ pub struct Firewall {
     netdev: Table,
     /// The openings that take leases, by key, as of the last installation or read-back.
     sets: HashMap<String, LeaseSets>,
+    /// The sets and chains of the last installation; `None`: what stands is another process's.
+    in_use: Option<HashSet<Ident>>,
     /// Whether the raw guard stands.
     guarded: bool,
 }
@@ -130,6 +137,7 @@ impl Firewall {
             inet: Table { family: Family::Inet, name: Ident::new(TABLE) },
             netdev: Table { family: Family::Netdev, name: Ident::new(NETDEV_TABLE) },
             sets: HashMap::new(),
+            in_use: None,
             guarded: false,
         };
         firewall.netlink.has_table(&firewall.inet).map_err(told)?;

@@ -20,8 +20,7 @@ mod ranges;
 pub(crate) use line::Ip;
 pub(crate) use names::Names;
 pub(crate) use openings::parse_record;
-pub(crate) use dispatch::{Block, blocks, map};
-pub(crate) use plan::{Content, DENIED, Extras, LIVE_RULES, Maps, Plan, PortMap, UDATA_KEY, UDATA_LONG_NAME, UDATA_NAME, address_key};
+pub(crate) use plan::{Content, DENIED, Extras, LIVE_RULES, Plan, UDATA_KEY, UDATA_LONG_NAME, UDATA_NAME, address_key};
 
 /// The table of families IPv4 and IPv6 that holds the ruleset.
 pub const TABLE: &str = "portreeve";

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     RawGuard, Ruleset,
-    ruleset::{self, Block, Content, Extras, Maps, Plan, PortMap, raw_guard},
-    sys::{Batch, Element, ElementSeen, Family, Ident, Lost, Refused, SendError, SetFlags, TableFlags, Verdict, What},
+    ruleset::{Content, Extras, Plan, raw_guard},
+    sys::{Batch, ChainSeen, Element, Family, Ident, Lost, Refused, SendError, Set, SetFlags, SetSeen, Table, TableFlags, What},
 };
 
 /// How often an installation is tried again because something moved under it: a lease ended, a device went.
@@ -75,7 +75,8 @@ struct Tally {
 }
 
 impl Firewall {
-    /// Makes the kernel hold `ruleset` and exactly the leases of `wanted`, in one batch: no packet sees half of it. A lease that stands with
+    /// Makes the kernel hold `ruleset` and exactly the leases of `wanted` in one step: no packet sees half of it. (A batch before that step
+    /// makes the sets and chains that are new; no rule leads there yet.) A lease that stands with
     /// about the wanted time left ([`crate::LEASE_TOLERANCE`]) and the wanted name is untouched. Leases of openings that the ruleset does
     /// not have are not wanted. It works without a table and with one that an older process left.
     ///
@@ -137,24 +138,24 @@ impl Firewall {
         let stood = self.seen().map_err(Failure::read)?;
         let table_stood = stood.is_some();
         let seen = stood.unwrap_or_default();
-        let (maps, lingering) = self.port_maps(ruleset, &seen).map_err(Failure::read)?;
-        let plan = Plan::new(ruleset, attempt.extras, &maps).map_err(|why| Failure::Final(InstallError::Invalid(why)))?;
+        let plan = Plan::new(ruleset, attempt.extras).map_err(|why| Failure::Final(InstallError::Invalid(why)))?;
         let flags = attempt.claim.then_some(TableFlags::OwnerPersist);
 
-        // Its own batch, not the one that commits use again: a large ruleset's memory is given back.
+        // Batches of their own, not the one that commits use again: a large ruleset's memory is given back.
         let mut batch = Batch::new();
         batch.table(&self.inet, flags);
+        self.stage(&mut batch, &plan, &seen);
+        self.send(&mut batch)?;
+
+        let mut batch = Batch::new();
         if table_stood {
-            self.clear(&mut batch, &plan, &seen, &lingering);
+            self.clear(&mut batch, &plan, &seen);
         }
         self.fill(&mut batch, &plan, &seen);
         let tally = self.leases(&mut batch, &plan, &seen, wanted).map_err(Failure::read)?;
         let raw_guard = self.raw_guard(&mut batch, ruleset, attempt, flags)?;
-        match self.netlink.commit(&mut batch) {
-            Ok(()) => {}
-            Err(SendError::Refused(refused)) => return Err(Failure::Refused(refused)),
-            Err(SendError::Lost(Lost(error))) => return Err(Failure::Final(InstallError::Unknown(error))),
-        }
+        self.send(&mut batch)?;
+        self.in_use = Some(plan.sets.iter().map(|planned| &planned.set.name).chain(plan.chains.iter().map(|chain| &chain.name)).cloned().collect());
         self.sets = ruleset
             .openings
             .iter()
@@ -166,92 +167,85 @@ impl Firewall {
         Ok(Installed { raw_guard, missing: Vec::new(), table_stood, kept, added, removed })
     }
 
-    /// Takes away what stands and does not belong: all rules, what maps hold, sets and chains that are not planned nor lingering.
-    fn clear(&self, batch: &mut Batch, plan: &Plan, seen: &Seen, lingering: &HashSet<Ident>) {
-        batch.flush_rules(&self.inet);
-        let mut sets: Vec<_> = seen.sets.values().collect();
-        sets.sort_by(|one, other| one.name.cmp(&other.name));
-        for set in sets {
-            let planned = plan.sets.iter().find(|planned| planned.set.name == set.name);
-            let fits = planned.is_some_and(|planned| {
-                planned.set.flags.0 == set.flags && planned.set.key.nft_type() == set.key_type && planned.set.key.len() == set.key_len
-            });
-            let untouched = lingering.contains(&set.name)
-                || (fits && planned.is_some_and(|planned| matches!(planned.content, Content::Versioned { stands: true, .. })));
-            if untouched {
-                continue;
-            }
-            // A map's elements hold chains in use: they go before the chains.
-            if set.flags & SetFlags::MAP != 0 {
-                batch.flush_set(&self.inet, &set.name);
-            }
-            if !fits {
-                batch.delete_set(&self.inet, &set.name);
+    fn send(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        match self.netlink.commit(batch) {
+            Ok(()) => Ok(()),
+            Err(SendError::Refused(refused)) => Err(Failure::Refused(refused)),
+            Err(SendError::Lost(Lost(error))) => Err(Failure::Final(InstallError::Unknown(error))),
+        }
+    }
+
+    /// Makes what no packet sees yet: sets, chains without rules, objects. And takes away what only rules of two installations ago could
+    /// see; in a table that another process left, that is not known, and nothing is taken away.
+    fn stage(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
+        let lingers = |name: &Ident| self.in_use.as_ref().is_none_or(|in_use| in_use.contains(name));
+        for set in sorted(seen) {
+            if intervals(set) && !planned_set(plan, &set.name) && !lingers(&set.name) {
+                take_away(batch, &self.inet, set);
             }
         }
         for chain in &seen.chains {
-            let planned =
-                plan.chains.iter().any(|planned| planned.name == chain.name && planned.hook.is_some() == chain.hooked);
-            let stays = planned || lingering.contains(&chain.name);
-            if !stays {
+            if of_a_port(chain) && !planned_chain(plan, chain) && !lingers(&chain.name) {
+                batch.delete_chain(&self.inet, &chain.name);
+            }
+        }
+        for object in &plan.objects {
+            batch.object(&self.inet, object);
+        }
+        for chain in plan.chains.iter().filter(|chain| chain.hook.is_none()) {
+            batch.chain(&self.inet, chain);
+        }
+        for planned in &plan.sets {
+            let stands = seen.sets.get(&planned.set.name);
+            if stands.is_none_or(|set| fits(&planned.set, set) && set.size != planned.set.size) {
+                batch.set(&self.inet, &planned.set);
+            }
+            if let (None, Content::Intervals(elements)) = (stands, &planned.content) {
+                batch.elements(&self.inet, &planned.set.name, elements);
+            }
+        }
+    }
+
+    /// Takes away what stands and does not belong: all rules, what the map of live rules holds, sets and chains that are not planned. Interval
+    /// sets and the chains of ports stay until the next installation: packets that are under way keep to the old rules.
+    fn clear(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
+        batch.flush_rules(&self.inet);
+        for set in sorted(seen) {
+            let planned = plan.sets.iter().find(|planned| planned.set.name == set.name);
+            match planned {
+                Some(planned) if fits(&planned.set, set) => {
+                    if matches!(planned.content, Content::Fixed(_)) {
+                        batch.flush_set(&self.inet, &set.name);
+                    }
+                }
+                Some(_) => take_away(batch, &self.inet, set),
+                None if intervals(set) => {}
+                None => take_away(batch, &self.inet, set),
+            }
+        }
+        for chain in &seen.chains {
+            if !planned_chain(plan, chain) && !of_a_port(chain) {
                 batch.delete_chain(&self.inet, &chain.name);
             }
         }
     }
 
-    /// Everything but the leases.
+    /// What packets see: base chains, rules, the map of live rules.
     fn fill(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
-        for object in &plan.objects {
-            batch.object(&self.inet, object);
-        }
         for planned in &plan.sets {
-            let stands = seen.sets.get(&planned.set.name).is_some_and(|set| {
-                set.flags == planned.set.flags.0 && set.key_type == planned.set.key.nft_type() && set.size == planned.set.size
-            });
-            if !stands {
+            if seen.sets.get(&planned.set.name).is_some_and(|set| !fits(&planned.set, set)) {
                 batch.set(&self.inet, &planned.set);
             }
-        }
-        for chain in &plan.chains {
-            batch.chain(&self.inet, chain);
-        }
-        for planned in &plan.sets {
-            if let Content::Fixed(elements) | Content::Versioned { elements, stands: false } = &planned.content {
+            if let Content::Fixed(elements) = &planned.content {
                 batch.elements(&self.inet, &planned.set.name, elements);
             }
+        }
+        for chain in plan.chains.iter().filter(|chain| chain.hook.is_some()) {
+            batch.chain(&self.inet, chain);
         }
         for rule in &plan.rules {
             batch.rule(&self.inet, rule);
         }
-    }
-
-    /// The maps from ports to chains, and the names of sets and chains that must outlast this installation.
-    ///
-    /// A packet that is under way keeps to the old rules, but what it finds in a set is the new generation's: in a map changed in place it
-    /// would find a chain that is empty for the old generation, or nothing, and be refused. So a map is never changed: it is left as it is,
-    /// or another one with the next number takes its place and it lingers, with its chains, until the installation after this one.
-    fn port_maps(&mut self, ruleset: &Ruleset, seen: &Seen) -> Result<(Maps, HashSet<Ident>), ReadError> {
-        let mut lingering = HashSet::new();
-        let mut map = |protocol: &str, blocks: Vec<Block>| -> Result<PortMap, ReadError> {
-            let elements = ruleset::map(&blocks, protocol);
-            let prefix = format!("{protocol}_ports_");
-            let number = |name: &Ident| name.as_str().strip_prefix(&prefix)?.parse::<u64>().ok();
-            let newest = seen.sets.keys().filter_map(|name| Some((number(name)?, name.clone()))).max();
-            let named = |number: u64| Ident::new(&format!("{prefix}{number}"));
-            let Some((number, name)) = newest else {
-                return Ok(PortMap { name: named(1), blocks, elements, stands: false });
-            };
-            let standing = self.elements_of(&name)?;
-            if same(&standing, &elements) {
-                return Ok(PortMap { name, blocks, elements, stands: true });
-            }
-            lingering.extend(standing.into_iter().filter_map(|element| element.chain));
-            lingering.insert(name);
-            Ok(PortMap { name: named(number.wrapping_add(1)), blocks, elements, stands: false })
-        };
-        let tcp = map("tcp", ruleset::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp())))?;
-        let udp = map("udp", ruleset::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp())))?;
-        Ok((Maps { tcp, udp }, lingering))
     }
 
     fn leases(&mut self, batch: &mut Batch, plan: &Plan, seen: &Seen, wanted: &[Lease]) -> Result<Tally, ReadError> {
@@ -362,13 +356,40 @@ impl Failure {
     }
 }
 
-/// Whether a verdict map holds exactly these elements, in whatever order the kernel lists them.
-fn same(standing: &[ElementSeen], planned: &[Element]) -> bool {
-    let seen: HashSet<_> = standing.iter().map(|element| (&element.key, element.interval_end, element.chain.as_ref())).collect();
-    let chain = |element: &Element| match &element.verdict {
-        Some(Verdict::Goto(chain)) => Some(chain.clone()),
-        _ => None,
-    };
-    seen.len() == planned.len()
-        && planned.iter().all(|element| seen.contains(&(&element.key, element.interval_end, chain(element).as_ref())))
+fn sorted(seen: &Seen) -> Vec<&SetSeen> {
+    let mut sets: Vec<&SetSeen> = seen.sets.values().collect();
+    sets.sort_by(|one, other| one.name.cmp(&other.name));
+    sets
+}
+
+/// A map's elements hold chains in use: they go first.
+fn take_away(batch: &mut Batch, table: &Table, set: &SetSeen) {
+    if set.flags & SetFlags::MAP != 0 {
+        batch.flush_set(table, &set.name);
+    }
+    batch.delete_set(table, &set.name);
+}
+
+const fn intervals(set: &SetSeen) -> bool {
+    set.flags & SetFlags::INTERVAL != 0
+}
+
+/// Whether the set can become the planned one; else it is of an older make.
+const fn fits(planned: &Set, seen: &SetSeen) -> bool {
+    planned.flags.0 == seen.flags && planned.key.nft_type() == seen.key_type && planned.key.len() == seen.key_len
+}
+
+fn planned_set(plan: &Plan, name: &Ident) -> bool {
+    plan.sets.iter().any(|planned| planned.set.name == *name)
+}
+
+fn planned_chain(plan: &Plan, chain: &ChainSeen) -> bool {
+    plan.chains.iter().any(|planned| planned.name == chain.name && planned.hook.is_some() == chain.hooked)
+}
+
+/// Whether a map from ports leads to the chain.
+fn of_a_port(chain: &ChainSeen) -> bool {
+    let name = chain.name.as_str();
+    let ports = name.strip_prefix("tcp_").or_else(|| name.strip_prefix("udp_"));
+    ports.is_some_and(|ports| ports.starts_with(|c: char| c.is_ascii_digit()))
 }

@@ -5,7 +5,6 @@ use super::{
     guards::CAME_IN,
     line::{ESTABLISHED, Ip, L4, NEW, RELATED, line},
     plan::{DNS_TCP, DNS_UDP, Extras, LIVE_RULES, Maps, Plan},
-    ranges,
 };
 use crate::{
     PortRange, Ports,
@@ -14,6 +13,13 @@ use crate::{
 
 /// The ct mark of the proxy's own flows to its upstreams.
 const PROXY: u32 = 0xfffe_0000;
+
+const fn denied(family: Ip) -> &'static str {
+    match family {
+        Ip::V4 => "v4_denied",
+        Ip::V6 => "v6_denied",
+    }
+}
 
 pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &Maps) {
     let proxy = &ruleset.proxy;
@@ -27,6 +33,9 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
         let turned = if extras.ct_timeout { turned.ct_timeout(timeout) } else { turned };
         plan.rule(turned.comment("questions turned to the proxy: oif is still the old device here").accept());
     }
+    let routed = "the destination may be a station on the way";
+    plan.rule(line("egress").made_by_a_socket().has_options().comment(routed).goto("tell"));
+    plan.rule(line("egress").made_by_a_socket().has_routing_header().comment(routed).goto("tell"));
     plan.rule(line("egress").reply().ct_mark(CAME_IN).comment("replies to what came in from outside").accept());
     plan.rule(line("egress").original().ct_mark(PROXY).goto("proxy_flow"));
     if !proxy.upstreams.is_empty() {
@@ -34,15 +43,14 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
     }
     for family in Ip::BOTH {
         let whole = ruleset.denies.iter().filter(|deny| deny.ports.is_none()).flat_map(|deny| &deny.ranges);
-        let elements = ranges::elements(whole, family);
-        if !elements.is_empty() {
-            plan.rule(line("egress").daddr_among(family, elements).goto("tell"));
+        if let Some(set) = plan.ranges(denied(family), family, whole) {
+            plan.rule(line("egress").daddr_in(family, &set).goto("tell"));
         }
     }
     deny_ports(plan, &ruleset.denies);
     plan.rule(line("egress").original().ct_state(ESTABLISHED).ct_mark_vmap(LIVE_RULES));
-    plan.rule(line("egress").dport_vmap(L4::Tcp, &maps.tcp.name));
-    plan.rule(line("egress").dport_vmap(L4::Udp, &maps.udp.name));
+    plan.rule(line("egress").dport_vmap(L4::Tcp, &maps.tcp));
+    plan.rule(line("egress").dport_vmap(L4::Udp, &maps.udp));
     for family in Ip::BOTH {
         plan.rule(line("egress").echo_request(family).goto("echo"));
     }
@@ -80,18 +88,12 @@ fn deny_ports(plan: &mut Plan, denies: &[Deny]) {
     let partial: Vec<(&Deny, &Ports)> = denies.iter().filter_map(|deny| Some((deny, deny.ports.as_ref()?))).collect();
     let mut any = false;
     for family in Ip::BOTH {
-        let all = ranges::elements(partial.iter().flat_map(|(deny, _)| &deny.ranges), family);
-        if all.is_empty() {
-            continue;
-        }
+        let Some(all) = plan.ranges(denied(family), family, partial.iter().flat_map(|(deny, _)| &deny.ranges)) else { continue };
         any = true;
-        plan.rule(line("egress").daddr_among(family, all).jump("denied_ports"));
+        plan.rule(line("egress").daddr_in(family, &all).jump("denied_ports"));
         for (deny, ports) in &partial {
-            let elements = ranges::elements(&deny.ranges, family);
-            if elements.is_empty() {
-                continue;
-            }
-            let here = || line("denied_ports").daddr_among(family, elements.clone());
+            let Some(set) = plan.ranges(denied(family), family, &deny.ranges) else { continue };
+            let here = || line("denied_ports").daddr_in(family, &set);
             for (protocol, ranges) in [(L4::Tcp, ports.tcp()), (L4::Udp, ports.udp())] {
                 for range in ranges {
                     plan.rule(here().dport(protocol, *range).goto("tell"));

@@ -208,12 +208,6 @@ impl Line {
         self.load_address(family, false).push(Expr::Lookup { set: set.clone() })
     }
 
-    /// `ip daddr { RANGES }` or `ip6 daddr { RANGES }`
-    pub(crate) fn daddr_among(self, family: Ip, elements: Vec<Element>) -> Self {
-        let key = if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 };
-        self.load_address(family, false).push(Expr::LookupAmong { key, interval: true, elements })
-    }
-
     /// `update @SET { ip daddr }`
     pub(crate) fn update(self, family: Ip, set: &Ident) -> Self {
         self.load_address(family, false).push(Expr::Update { set: set.clone() })
@@ -270,7 +264,7 @@ impl Line {
         self.family(Ip::V6)
             .l4(L4::Icmpv6)
             .push(Expr::Payload { base: PayloadBase::Transport, offset: 0, len: 1 })
-            .push(Expr::LookupAmong { key: SetKey::Icmpv6Type, interval: false, elements })
+            .push(Expr::LookupAmong { key: SetKey::Icmpv6Type, elements })
     }
 
     /// `ip6 hoplimit N` or `ip ttl N`
@@ -287,6 +281,19 @@ impl Line {
             .push(Expr::Cmp(Cmp::Eq, 1_u16.to_ne_bytes().to_vec()))
             .push(Expr::Payload { base: PayloadBase::Link, offset: 12, len: 2 })
             .push(Expr::Cmp(Cmp::Eq, 0x0806_u16.to_be_bytes().to_vec()))
+    }
+
+    /// `ip hdrlength != 5`: it has options.
+    pub(crate) fn has_options(self) -> Self {
+        self.family(Ip::V4)
+            .push(Expr::Payload { base: PayloadBase::Network, offset: 0, len: 1 })
+            .push(Expr::Bitwise { mask: vec![0x0f], xor: vec![0] })
+            .push(Expr::Cmp(Cmp::Neq, vec![5]))
+    }
+
+    /// `exthdr rt exists`: it has a routing header.
+    pub(crate) fn has_routing_header(self) -> Self {
+        self.family(Ip::V6).push(Expr::HasExtension(43)).push(Expr::Cmp(Cmp::Eq, vec![1]))
     }
 
     fn ct_bits(self, key: CtKey, bits: u32) -> Self {

@@ -3,8 +3,8 @@
 use super::line::Ip;
 use crate::sys::Ident;
 
-/// The longest stem; the longest thing added to it is `_v4_used`.
-const MAX_STEM: usize = 100;
+/// The longest stem; the longest thing added to it is `_v4_ranges_` and 16 digits.
+const MAX_STEM: usize = 96;
 
 /// The names that belong to one opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl Names {
     /// The leases in use: `KEY_v4_used`, `KEY_v6_used`.
     pub(crate) fn used(&self, family: Ip) -> Ident {
         self.with(family, "_used")
+    }
+
+    /// The static ranges: `KEY_v4_ranges`, `KEY_v6_ranges`, before what tells their contents apart.
+    pub(crate) fn ranges(&self, family: Ip) -> Ident {
+        self.with(family, "_ranges")
     }
 
     /// The chain that its flows end in: `flow_KEY`.

@@ -3,10 +3,9 @@
 use super::{
     Opening, Ruleset, Sizes,
     dispatch::Block,
-    line::{Ip, L4, Line, line},
+    line::{Ip, L4, line},
     names::Names,
     plan::{Plan, UDATA_KEY, UDATA_RECORD},
-    ranges,
 };
 use crate::{
     RuleId,
@@ -79,14 +78,14 @@ pub(crate) fn kept(plan: &mut Plan) {
 }
 
 /// Where a flow is new, or lost its rule: `ip daddr @KEY_v4 ct mark set … goto flow_KEY`.
-fn open(plan: &mut Plan, opening: &Opening, start: impl Fn(Ip) -> Line) {
+fn open(plan: &mut Plan, opening: &Opening, chain: &str) {
     let names = Names::of(&opening.key);
     for family in Ip::BOTH {
-        let ranges = ranges::elements(&opening.ranges, family);
-        let leased = opening.leased.then(|| start(family).daddr_in(family, &names.leases(family)));
-        let ranged = (!ranges.is_empty()).then(|| start(family).daddr_among(family, ranges));
-        for permitted in leased.into_iter().chain(ranged) {
-            plan.rule(permitted.set_ct_mark(opening.id.mark()).goto(names.flow().as_str()));
+        let leases = opening.leased.then(|| names.leases(family));
+        let ranges = plan.ranges(names.ranges(family).as_str(), family, &opening.ranges);
+        for set in leases.into_iter().chain(ranges) {
+            let permitted = line(chain).daddr_in(family, &set).set_ct_mark(opening.id.mark());
+            plan.rule(permitted.goto(names.flow().as_str()));
         }
     }
 }
@@ -97,7 +96,7 @@ pub(crate) fn ports(plan: &mut Plan, protocol: L4, blocks: &[Block], openings: &
         let chain = block.chain(if protocol == L4::Tcp { "tcp" } else { "udp" });
         plan.regular(&chain);
         for opening in block.openings.iter().filter_map(|index| openings.get(*index)) {
-            open(plan, opening, |_| line(&chain));
+            open(plan, opening, &chain);
         }
         plan.rule(line(&chain).goto("tell"));
     }
@@ -107,7 +106,7 @@ pub(crate) fn ports(plan: &mut Plan, protocol: L4, blocks: &[Block], openings: &
 pub(crate) fn echo(plan: &mut Plan, openings: &[Opening]) {
     plan.regular("echo");
     for opening in openings.iter().filter(|opening| opening.ports.icmp()) {
-        open(plan, opening, |_| line("echo"));
+        open(plan, opening, "echo");
     }
     plan.rule(line("echo").goto("tell"));
 }

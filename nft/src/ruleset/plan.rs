@@ -2,13 +2,15 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
+
 use super::{
     Ruleset, dispatch, dns, egress, guards,
     line::{Ip, L4},
-    names::Names,
-    openings,
+    names::{self, Names},
+    openings, ranges,
 };
-use crate::sys::{Chain, Element, Hook, HookKind, Ident, Object, Policy, Rule, Set, SetFlags, SetKey, UserData};
+use crate::sys::{Chain, Element, Hook, HookKind, Ident, Object, Policy, Rule, Set, SetFlags, SetKey, UserData, Verdict};
 
 /// Our own entries in user data: nft skips kinds that it does not know.
 pub(crate) const UDATA_RECORD: u8 = 0x70;
@@ -45,10 +47,10 @@ pub(crate) enum Content {
     Used { key: String, family: Ip },
     /// Written by the packet path, and of no opening.
     Noted,
-    /// Said by the ruleset: emptied and filled.
+    /// Said by the ruleset: emptied and filled. No intervals.
     Fixed(Vec<Element>),
-    /// Said by the ruleset, and never changed while rules look into it.
-    Versioned { elements: Vec<Element>, stands: bool },
+    /// Said by the ruleset, named by what it holds, and so never changed.
+    Intervals(Vec<Element>),
 }
 
 /// A set and what it holds.
@@ -73,44 +75,38 @@ pub(crate) struct Extras {
     pub(crate) ct_timeout: bool,
 }
 
-/// A map from ports to chains, under the name that it stands by or shall get.
-#[derive(Debug, Clone)]
-pub(crate) struct PortMap {
-    pub(crate) name: Ident,
-    pub(crate) blocks: Vec<dispatch::Block>,
-    pub(crate) elements: Vec<Element>,
-    pub(crate) stands: bool,
-}
-
-/// Both maps from ports to chains.
+/// The names of the maps from ports to chains.
 #[derive(Debug, Clone)]
 pub(crate) struct Maps {
-    pub(crate) tcp: PortMap,
-    pub(crate) udp: PortMap,
+    pub(crate) tcp: Ident,
+    pub(crate) udp: Ident,
 }
 
 impl Plan {
     /// `Err`: why the ruleset contradicts itself.
-    pub(crate) fn new(ruleset: &Ruleset, extras: Extras, maps: &Maps) -> Result<Self, String> {
+    pub(crate) fn new(ruleset: &Ruleset, extras: Extras) -> Result<Self, String> {
         check(ruleset)?;
         let mut plan = Self::default();
         plan.objects(extras);
-        plan.map(LIVE_RULES.into(), SetKey::Mark, 0, Content::Fixed(openings::live_rules(ruleset)));
-        for map in [&maps.tcp, &maps.udp] {
-            let content = Content::Versioned { elements: map.elements.clone(), stands: map.stands };
-            plan.map(map.name.clone(), SetKey::Port, SetFlags::INTERVAL, content);
-        }
+        let live = SetFlags(SetFlags::MAP);
+        plan.set(LIVE_RULES.into(), SetKey::Mark, live, Content::Fixed(openings::live_rules(ruleset)));
+        let tcp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp()));
+        let udp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp()));
+        let mut ports = |name, blocks: &[dispatch::Block], protocol| {
+            plan.intervals(name, SetKey::Port, SetFlags::MAP, dispatch::map(blocks, protocol))
+        };
+        let maps = Maps { tcp: ports("tcp_ports", &tcp, "tcp"), udp: ports("udp_ports", &udp, "udp") };
         guards::chains(&mut plan, &ruleset.proxy);
         guards::identity(&mut plan, &ruleset.proxy);
         dns::chain(&mut plan, &ruleset.proxy);
-        egress::chain(&mut plan, ruleset, extras, maps);
+        egress::chain(&mut plan, ruleset, extras, &maps);
         for opening in &ruleset.openings {
             openings::sets(&mut plan, opening, ruleset.sizes);
             openings::flow(&mut plan, opening);
         }
         openings::kept(&mut plan);
-        openings::ports(&mut plan, L4::Tcp, &maps.tcp.blocks, &ruleset.openings);
-        openings::ports(&mut plan, L4::Udp, &maps.udp.blocks, &ruleset.openings);
+        openings::ports(&mut plan, L4::Tcp, &tcp, &ruleset.openings);
+        openings::ports(&mut plan, L4::Udp, &udp, &ruleset.openings);
         openings::echo(&mut plan, &ruleset.openings);
         guards::tell(&mut plan, ruleset.log);
         guards::forward(&mut plan, ruleset.log);
@@ -129,11 +125,39 @@ impl Plan {
         }
     }
 
-    /// A verdict map that the ruleset fills.
-    fn map(&mut self, name: Ident, key: SetKey, flags: u32, content: Content) {
-        let flags = SetFlags(SetFlags::MAP | flags);
+    fn set(&mut self, name: Ident, key: SetKey, flags: SetFlags, content: Content) {
         let set = Set { name, key, flags, size: 0, timeout: 0, user_data: UserData::default() };
         self.sets.push(PlannedSet { set, content });
+    }
+
+    /// An interval set or map, named by what it holds: what changes gets another name, and what stands under this name is right.
+    ///
+    /// Such a set cannot be changed while packets look into it: where elements of both generations lie side by side a look-up misses, and a
+    /// set that is filled in the batch that begins to use it is still empty for the first packets (both seen on 6.18, on the wire). So
+    /// it is made and filled in a batch before, and the one before it stays until the rules that look into it are long gone.
+    fn intervals(&mut self, stem: &str, key: SetKey, flags: u32, elements: Vec<Element>) -> Ident {
+        let mut bytes = Vec::new();
+        for element in &elements {
+            bytes.extend(&element.key);
+            bytes.push(u8::from(element.interval_end));
+            if let Some(Verdict::Goto(chain)) = &element.verdict {
+                bytes.extend(chain.as_str().as_bytes());
+            }
+            bytes.push(0);
+        }
+        let digest = names::digest(&bytes);
+        let name = Ident::new(&format!("{stem}_{:016x}", (digest ^ (digest >> 64)) & u128::from(u64::MAX)));
+        if self.sets.iter().all(|planned| planned.set.name != name) {
+            self.set(name.clone(), key, SetFlags(flags | SetFlags::INTERVAL), Content::Intervals(elements));
+        }
+        name
+    }
+
+    /// The set of these ranges; `None` if none of them is of the family.
+    pub(crate) fn ranges<'a>(&mut self, stem: &str, family: Ip, nets: impl IntoIterator<Item = &'a IpNet>) -> Option<Ident> {
+        let elements = ranges::elements(nets, family);
+        let key = if family == Ip::V4 { SetKey::Ipv4 } else { SetKey::Ipv6 };
+        (!elements.is_empty()).then(|| self.intervals(stem, key, 0, elements))
     }
 
     /// The leases of one opening and family, and the note of those in use.

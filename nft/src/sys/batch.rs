@@ -157,12 +157,11 @@ impl Batch {
         }
         let mut ids = Vec::new();
         for expr in &rule.exprs {
-            let Expr::LookupAmong { key, interval, elements } = expr else { continue };
-            let flags = SetFlags::ANONYMOUS | SetFlags::CONSTANT | if *interval { SetFlags::INTERVAL } else { 0 };
+            let Expr::LookupAmong { key, elements } = expr else { continue };
             let set = Set {
                 name: Ident::new(ANONYMOUS),
                 key: *key,
-                flags: SetFlags(flags),
+                flags: SetFlags(SetFlags::ANONYMOUS | SetFlags::CONSTANT),
                 size: 0,
                 timeout: 0,
                 user_data: UserData::default(),

@@ -49,9 +49,6 @@ pub(crate) struct SetSeen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ElementSeen {
     pub(crate) key: Vec<u8>,
-    pub(crate) interval_end: bool,
-    /// The chain that a verdict map leads to.
-    pub(crate) chain: Option<Ident>,
     /// Milliseconds left; `None`: it does not end.
     pub(crate) left: Option<u64>,
     pub(crate) user_data: Vec<u8>,
@@ -171,14 +168,7 @@ impl Netlink {
                     };
                     let left = c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_EXPIRATION as u16)
                         .then(|| c::nftnl_set_elem_get_u64(element, c::NFTNL_SET_ELEM_EXPIRATION as u16));
-                    let interval_end = c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_FLAGS as u16)
-                        && c::nftnl_set_elem_get_u32(element, c::NFTNL_SET_ELEM_FLAGS as u16) & 1 != 0;
-                    let chain = if c::nftnl_set_elem_is_set(element, c::NFTNL_SET_ELEM_CHAIN as u16) {
-                        string(c::nftnl_set_elem_get_str(element, c::NFTNL_SET_ELEM_CHAIN as u16)).map(|name| Ident::new(&name))
-                    } else {
-                        None
-                    };
-                    found.push(ElementSeen { key, interval_end, chain, left, user_data: bytes(data, len) });
+                    found.push(ElementSeen { key, left, user_data: bytes(data, len) });
                 }
                 c::nftnl_set_elems_iter_destroy(elements);
             }

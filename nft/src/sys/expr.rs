@@ -101,14 +101,16 @@ pub(crate) enum Expr {
     /// `ct original zone set` to what was loaded.
     CtSetOriginalZone,
     Payload { base: PayloadBase, offset: u32, len: u32 },
+    /// 1 where the packet has this IPv6 extension header, else 0.
+    HasExtension(u8),
     Cmp(Cmp, Vec<u8>),
     /// `reg = (reg & mask) ^ xor`
     Bitwise { mask: Vec<u8>, xor: Vec<u8> },
     /// Host to network order, four bytes.
     ByteOrder,
     Lookup { set: Ident },
-    /// A set that belongs to this rule alone: `{ … }`. It comes and goes with the rule.
-    LookupAmong { key: SetKey, interval: bool, elements: Vec<Element> },
+    /// A set that belongs to this rule alone: `{ … }`. It comes and goes with the rule, and holds no intervals (see `ruleset::plan`).
+    LookupAmong { key: SetKey, elements: Vec<Element> },
     /// A lookup whose data is the verdict.
     VerdictMap { map: Ident },
     /// `fib saddr type` or `fib daddr type`
@@ -215,6 +217,12 @@ impl Expr {
                 .u32(c::NFTNL_EXPR_PAYLOAD_BASE, *base as u32)
                 .u32(c::NFTNL_EXPR_PAYLOAD_OFFSET, *offset)
                 .u32(c::NFTNL_EXPR_PAYLOAD_LEN, *len),
+            Self::HasExtension(kind) => Native::new(c"exthdr")
+                .u32(c::NFTNL_EXPR_EXTHDR_DREG, reg)
+                .u8(c::NFTNL_EXPR_EXTHDR_TYPE, *kind)
+                .u32(c::NFTNL_EXPR_EXTHDR_OFFSET, 0)
+                .u32(c::NFTNL_EXPR_EXTHDR_LEN, 1)
+                .u32(c::NFTNL_EXPR_EXTHDR_FLAGS, 1),
             Self::Cmp(op, data) => Native::new(c"cmp")
                 .u32(c::NFTNL_EXPR_CMP_SREG, reg)
                 .u32(c::NFTNL_EXPR_CMP_OP, *op as u32)
