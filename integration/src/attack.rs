@@ -175,7 +175,12 @@ pub fn ordinary(pod: &Pod, kind: Ordinary, target: IpAddr, port: u16) -> Report 
     run_script(pod, Rights::User, ORDINARY, &args)
 }
 
-fn run_script(pod: &Pod, rights: Rights, script: &str, args: &[String]) -> Report {
+/// Runs one of `attacks/`'s scripts in the pod, 20 s at most, and reads the JSON of its last line; `common.py` comes before it.
+///
+/// # Panics
+/// When the script breaks (a refusal by the kernel is no break: it is in the report).
+#[must_use]
+pub fn run_script<T: serde::de::DeserializeOwned>(pod: &Pod, rights: Rights, script: &str, args: &[String]) -> T {
     // As text: uid 1000 need not be able to read this directory.
     let text = format!("{COMMON}\n{script}");
     let command = pod.command("/usr/bin/python3").args(["-I", "-c", &text]).args(args).within(Duration::from_secs(20));
