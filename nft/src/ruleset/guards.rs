@@ -30,6 +30,9 @@ const ND_TYPES: [u8; 3] = [133, 135, 136];
 /// Multicast listener report and done (RFC 2710), report of version 2 (RFC 3810): hop limit 1.
 const MLD_TYPES: [u8; 3] = [131, 132, 143];
 
+/// Group membership reports a second. Any app can join groups, and their names are read on the link: a channel, so a narrow one.
+const GROUPS: u32 = 10;
+
 pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
     let loopbacks = [IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(std::net::IpAddr::from(Ipv6Addr::LOCALHOST))];
 
@@ -76,8 +79,8 @@ pub(crate) fn kernel_own(plan: &mut Plan) {
     plan.regular("kernel_own");
     plan.rule(line("kernel_own").made_by_a_socket().comment("raw sockets are no kernel").goto("tell"));
     plan.rule(line("kernel_own").icmpv6_type_among(&ND_TYPES).hop_limit(Ip::V6, 255).accept());
-    plan.rule(line("kernel_own").icmpv6_type_among(&MLD_TYPES).hop_limit(Ip::V6, 1).accept());
-    plan.rule(line("kernel_own").l4(L4::Igmp).hop_limit(Ip::V4, 1).accept());
+    plan.rule(line("kernel_own").icmpv6_type_among(&MLD_TYPES).hop_limit(Ip::V6, 1).limit(GROUPS, 2 * GROUPS).accept());
+    plan.rule(line("kernel_own").l4(L4::Igmp).hop_limit(Ip::V4, 1).limit(GROUPS, 2 * GROUPS).accept());
     plan.rule(line("kernel_own").goto("tell"));
 
     plan.regular("errors");
