@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use hickory_proto::{
     op::{Edns, Header, Message, MessageType, OpCode, Query as Question, ResponseCode},
     rr::{DNSClass, Name as WireName, RecordType},
-    serialize::binary::{BinDecodable, BinDecoder},
+    serialize::binary::{BinDecodable, BinDecoder, BinEncodable},
 };
 
 use crate::{query::Query, wire};
+
+/// Length of a message's header; the question's name is next.
+const HEADER: usize = 12;
 
 /// How a server is asked.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Asked {
     name: WireName,
     rtype: RecordType,
     mixed_case: bool,
+    /// The name as the client spelled it, in the form of the wire.
+    spelling: Vec<u8>,
     bytes: Vec<u8>,
 }
 
@@ -69,7 +74,8 @@ impl Asked {
             message.edns = Some(edns);
         }
         let bytes = message.to_vec().ok()?;
-        Some(Self { id: message.metadata.id, name, rtype: query.rtype(), mixed_case: manner.mixed_case, bytes })
+        let spelling = query.wire_name().to_bytes().ok()?;
+        Some(Self { id: message.metadata.id, name, rtype: query.rtype(), mixed_case: manner.mixed_case, spelling, bytes })
     }
 
     /// The message to send.
@@ -102,10 +108,21 @@ impl Asked {
         if header.truncation {
             return Some(Accepted::Truncated);
         }
-        Some(match Message::from_vec(bytes) {
+        Some(match Message::from_vec(&self.respelled(bytes)) {
             Ok(message) => Accepted::Whole(UpstreamReply { message, from }),
             Err(_) => Accepted::Broken,
         })
+    }
+
+    /// The message with the client's own spelling in its question. Names in the records end in it by compression, so that they too lose
+    /// the random case: a client would see it in the target of an MX record, or in its own canonical name.
+    fn respelled(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut own = bytes.to_vec();
+        let question = HEADER..HEADER + self.spelling.len();
+        if let Some(name) = own.get_mut(question).filter(|name| name.eq_ignore_ascii_case(&self.spelling)) {
+            name.copy_from_slice(&self.spelling);
+        }
+        own
     }
 }
 
