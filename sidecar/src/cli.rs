@@ -70,7 +70,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", env = "PORTREEVE_CONTROL", default_value = DEFAULT_CONTROL)]
     pub control: PathBuf,
     /// The uid to run as once the ruleset stands; the pod's apps must not have it
-    #[arg(long, value_name = "UID", env = "PORTREEVE_UID", default_value_t = DEFAULT_UID)]
+    #[arg(long, value_name = "UID", env = "PORTREEVE_UID", default_value_t = DEFAULT_UID, value_parser = uid)]
     pub uid: u32,
     /// What to do on a kernel that cannot stop raw frames (no netdev egress hook: before Linux 5.16)
     #[arg(long, value_name = "MODE", env = "PORTREEVE_RAW_GUARD", default_value = "prefer")]
@@ -116,6 +116,14 @@ pub struct StatusArgs {
     /// The control socket of the sidecar
     #[arg(long, value_name = "PATH", env = "PORTREEVE_CONTROL", default_value = DEFAULT_CONTROL)]
     pub control: PathBuf,
+}
+
+/// The highest number is no uid: setresuid(2) takes it for "leave it as it is".
+fn uid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(u32::MAX) | Err(_) => Err(format!("not a uid, which is a number from 0 to {}", u32::MAX - 1)),
+        Ok(uid) => Ok(uid),
+    }
 }
 
 /// Commands on policy files.

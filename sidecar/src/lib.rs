@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addressbook;
+pub mod bounded;
 pub mod cli;
 pub mod control;
 pub mod exit;

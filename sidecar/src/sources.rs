@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use policies::Source;
 use sha2::{Digest, Sha256};
 
+use crate::bounded;
+
 /// The most files that are read; a namespace with more has lost the overview too.
 pub const MOST_FILES: usize = 256;
 /// The largest file: what a ConfigMap can hold.
@@ -62,8 +64,11 @@ impl Sources {
     /// is not there is noted, not an error: ConfigMap volumes are optional.
     pub fn read(dirs: &[PathBuf]) -> Result<Self, ReadPoliciesError> {
         let mut found = Self::read_paths(dirs)?;
-        if let Ok(text) = std::env::var(PLATFORM_VARIABLE) {
-            found.files.push(Source::new(format!("${PLATFORM_VARIABLE}"), text));
+        if let Some(text) = std::env::var_os(PLATFORM_VARIABLE) {
+            let path = format!("${PLATFORM_VARIABLE}");
+            // It only ever restricts: to leave it out because it cannot be read would open what it holds.
+            let text = text.into_string().map_err(|_| ReadPoliciesError::NotText { path: PathBuf::from(&path) })?;
+            found.files.push(Source::new(path, text));
         }
         Ok(found)
     }
@@ -106,7 +111,7 @@ impl Sources {
         if self.files.len() >= MOST_FILES {
             return Err(ReadPoliciesError::TooMany { dirs: dirs.to_vec() });
         }
-        let file = fs::File::open(path).map_err(|source| unreadable(path, source))?;
+        let file = bounded::open(path).map_err(|source| unreadable(path, source))?;
         let mut bytes = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
         if bytes.len() as u64 > LARGEST_FILE {

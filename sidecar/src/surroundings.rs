@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 
 use policies::Name;
 
+use crate::bounded;
+
+/// The largest labels file or resolv.conf: a node's whole object is not larger.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// Why something of the pod could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadSurroundingsError {
@@ -36,13 +41,12 @@ pub enum ReadSurroundingsError {
         source: std::io::Error,
     },
     /// resolv.conf has a line that no resolver understands.
-    #[error("cannot understand {path} (--resolv-conf)")]
+    #[error("cannot understand {path} (--resolv-conf): {why}")]
     ParseResolvConf {
         /// Which file.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: resolv_conf::ParseError,
+        /// Where and why. The library's error has its own cause in its text already.
+        why: resolv_conf::ParseError,
     },
 }
 
@@ -58,9 +62,9 @@ pub struct ResolvConf {
 impl ResolvConf {
     /// Reads `path`.
     pub fn read(path: &Path) -> Result<Self, ReadSurroundingsError> {
-        let text = std::fs::read(path).map_err(|source| ReadSurroundingsError::ResolvConf { path: path.to_owned(), source })?;
+        let text = bounded::read(path, MOST_BYTES).map_err(|source| ReadSurroundingsError::ResolvConf { path: path.to_owned(), source })?;
         let parsed =
-            resolv_conf::Config::parse(&text).map_err(|source| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), source })?;
+            resolv_conf::Config::parse(&text).map_err(|why| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), why })?;
         let mut nameservers = Vec::new();
         for server in &parsed.nameservers {
             // An IPv6 zone (fe80::1%eth0) names an interface, which the ruleset could not say: the address alone is used.
@@ -84,7 +88,9 @@ impl ResolvConf {
 
 /// Reads the labels file of a downward API volume: `key="value"` a line, the value quoted as Go quotes strings.
 pub fn read_labels(path: &Path) -> Result<BTreeMap<String, String>, ReadSurroundingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReadSurroundingsError::Labels { path: path.to_owned(), source })?;
+    let unreadable = |source| ReadSurroundingsError::Labels { path: path.to_owned(), source };
+    let text = bounded::read(path, MOST_BYTES).map_err(unreadable)?;
+    let text = String::from_utf8(text).map_err(|_| unreadable(std::io::Error::other("it is not UTF-8 text")))?;
     let mut labels = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -113,7 +119,16 @@ pub fn api_server() -> Option<SocketAddr> {
 
 /// The node's addresses as the downward API tells them (`status.hostIPs`, comma-separated), if they are addresses.
 pub fn host_ips() -> Vec<IpAddr> {
-    std::env::var("PORTREEVE_HOST_IPS").map(|ips| ips.split(',').filter_map(|ip| ip.trim().parse().ok()).collect()).unwrap_or_default()
+    let Some(text) = std::env::var_os("PORTREEVE_HOST_IPS") else { return Vec::new() };
+    let text = text.to_string_lossy();
+    let mut addresses = Vec::new();
+    for ip in text.split(',').map(str::trim).filter(|ip| !ip.is_empty()) {
+        match ip.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => tracing::warn!(ip, "no address in PORTREEVE_HOST_IPS: the preset node-agents does without it"),
+        }
+    }
+    addresses
 }
 
 #[cfg(test)]

@@ -72,5 +72,10 @@ fn ask(path: &Path) -> Result<Status, AskError> {
     stream.write_all(b"status\n").map_err(talk)?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES).read_to_string(&mut answer).map_err(talk)?;
-    serde_json::from_str(&answer).map_err(|source| AskError::NotUnderstood { answer: answer.chars().take(200).collect(), source })
+    serde_json::from_str(&answer).map_err(|source| AskError::NotUnderstood { answer: shortened(&answer), source })
+}
+
+/// The beginning of a text, on one line and without what a terminal would obey.
+fn shortened(text: &str) -> String {
+    text.trim_end().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
