@@ -67,7 +67,8 @@ impl Batches {
     /// When it sees nothing within 5 s.
     #[must_use]
     pub fn watch(pod: &Pod) -> Self {
-        let batches = Self(pod.command("nft").arg("monitor").spawn());
+        // With each message's type: of a set that it lost sight of it would not say a word otherwise.
+        let batches = Self(pod.command("nft").args(["--debug=netlink", "monitor"]).spawn());
         // A table of its own, added until it is seen, then deleted: these batches are left out below.
         let probe = |verb: &str| pod.command("nft").args([verb, "table", "ip", "probe"]).output();
         let seen = crate::wait_until(Duration::from_secs(5), || {
