@@ -202,6 +202,12 @@ fn revoke_new_keeps_the_connection_and_refuses_new_ones() {
             reload(&portreeve, &next[round]);
         }
     }
+    // A restart knows of it too.
+    let _killed = portreeve.kill_worker();
+    std::thread::sleep(SECOND / 5);
+    portreeve.expect_ready(LIMIT);
+    exchange(&udp, "after a restart").unwrap();
+    connect(pod, format!("{API}:443").parse().unwrap(), SECOND).expect_err("a new connection after a restart");
     assert!(getent(pod, "api.example.com").is_empty());
     talk.expect("under an empty policy", &portreeve);
 }
@@ -231,4 +237,35 @@ fn a_host_that_goes_from_a_rule_is_cut_while_another_hosts_flow_goes_on() {
     let out = watcher.left_pod(|packet| packet.destination.to_string() == OLD);
     assert!(out.is_empty(), "{} packets left after the reload, the first {}", out.len(), out[0]);
     assert!(!watcher.left_pod(|packet| packet.destination.to_string() == API).is_empty());
+}
+
+#[test]
+fn whatever_takes_the_permission_away_cuts() {
+    let deny = |what: &str| format!("version = 1\nname = \"deny\"\n[[deny]]\n{what}\n");
+    let whole = policy("", "api.example.com old.example.com", "");
+    let limit = "version = 1\nname = \"limit\"\nplatform = true\n[[limit]]\nhosts = [\"api.example.com\"]\nports = [\"*/tcp\", \"*/udp\"]\n";
+    for (what, second) in [
+        ("a denied host", deny("hosts = [\"old.example.com\"]")),
+        ("a denied range", deny(&format!("cidrs = [\"{OLD}/32\"]"))),
+        ("a denied port of a range", deny(&format!("cidrs = [\"{OLD}/32\"]\nports = [\"443\", \"9000/udp\"]"))),
+        ("a platform's limit", limit.to_owned()),
+    ] {
+        let scene = scene(60);
+        let pod = &scene.pod;
+        let portreeve = Setup::new(pod).policy("web.toml", &whole).start();
+        assert_eq!((getent(pod, "api.example.com").len(), getent(pod, "old.example.com").len()), (1, 1));
+        let (mut kept, mut cut, udp) = (Talk::start(pod, API), Talk::start(pod, OLD), flow(pod, OLD));
+        kept.expect("first words", &portreeve);
+        cut.expect("first words", &portreeve);
+        exchange(&udp, "first datagram").unwrap();
+        let loads = portreeve.status()["loads"].as_u64();
+        portreeve.swap_policies(&[("web.toml", whole.as_str()), ("more.toml", second.as_str())]);
+        portreeve.wait_status(what, LIMIT, |status| status["loads"].as_u64() > loads);
+        let watcher = pod.watch();
+        cut.expect_reset(what);
+        assert!(exchange(&udp, what).is_err(), "{what}");
+        kept.expect(what, &portreeve);
+        let out = watcher.left_pod(|packet| packet.destination.to_string() == OLD);
+        assert!(out.is_empty(), "{what}: {} packets left after the reload, the first {}", out.len(), out[0]);
+    }
 }

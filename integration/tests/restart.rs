@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -59,7 +59,11 @@ struct Conversation {
 
 impl Conversation {
     fn start(pod: &Pod, target: SocketAddr) -> Self {
-        let (mut stream, _) = connect(pod, target, SECOND).expect("a connection");
+        let (stream, _) = connect(pod, target, SECOND).expect("a connection");
+        Self::over(stream)
+    }
+
+    fn over(mut stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(5 * SECOND)).unwrap();
         let (stop, words) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&words));
@@ -108,6 +112,9 @@ fn run(kill: impl Fn(&mut Portreeve<'_>)) {
     let datagrams = UdpStream::start(pod, sink.address(), 1_000);
     let connects = ConnectStream::start(pod, scene.web.address(), Duration::from_millis(50));
     let conversation = Conversation::start(pod, scene.web.address());
+    let inside = TcpTarget::start(pod.namespace(), (pod.v4(), 8080), "");
+    let inbound = scene.world.outside().run(|| TcpStream::connect_timeout(&inside.address(), SECOND)).expect("inbound");
+    let inbound = Conversation::over(inbound);
     let (before, at) = (kernel::leases(pod), Instant::now());
     assert_eq!(before.len(), 3, "{before:?}");
     portreeve.wait_status("three leases", LIMIT, |status| status["leases"] == 3);
@@ -133,6 +140,7 @@ fn run(kill: impl Fn(&mut Portreeve<'_>)) {
     let (sent, connected, words) = (datagrams.stop(), connects.stop(), conversation.stop());
     let arrived = sink.stop(&sent);
     println!("{} datagrams, {} connects, {words} words", sent.taken, connected.established);
+    assert!(inbound.stop() > 100, "inbound");
     assert!(sent.taken > 2_000 && connected.established > 20 && words > 100);
     assert_eq!((sent.refused.len(), arrived.lost), (0, 0), "{sent:?} {arrived:?}");
     assert!(connected.failed.is_empty(), "{connected:?}");
