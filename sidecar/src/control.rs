@@ -86,13 +86,12 @@ pub async fn serve(
 
 async fn answer(mut stream: UnixStream, uid: u32, report: &(impl Fn() -> String + Sync)) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
-    if peer != 0 && peer != uid {
-        return stream.write_all(b"{\"error\":\"only root and the sidecar's own uid may ask\"}\n").await;
-    }
     let mut question = Vec::new();
     let (reader, mut writer) = stream.split();
     tokio::io::AsyncBufReadExt::read_until(&mut tokio::io::BufReader::new(reader.take(QUESTION_BYTES)), b'\n', &mut question).await?;
+    // The question is read from anyone: a connection that ends with bytes unread is reset, and its client would not hear why.
     let answer = match question.trim_ascii() {
+        _ if peer != 0 && peer != uid => "{\"error\":\"only root and the sidecar's own uid may ask\"}".to_owned(),
         b"status" => report(),
         _ => "{\"error\":\"the questions are: status\"}".to_owned(),
     };
