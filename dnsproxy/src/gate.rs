@@ -7,6 +7,9 @@ use std::{
 
 use crate::answer::PermittedAnswer;
 
+/// Rounds of the event loop that a gate gets before a timer is set for it.
+const ROUNDS: usize = 3;
+
 /// What opens the pod for an answer. The sidecar implements it with netlink; tests with whatever they need.
 pub trait Gate: Send + Sync + 'static {
     /// Opens every address of `answer` on the ports its grant names, and returns once that holds for the next packet.
@@ -94,10 +97,10 @@ impl Committed {
     ///
     /// The answer comes back with the reason, for another try after [`OpenError::Stale`].
     pub async fn by<G: Gate>(gate: &G, answer: PermittedAnswer, deadline: Duration) -> Result<Self, (PermittedAnswer, GateFailure)> {
-        match tokio::time::timeout(deadline, gate.open(&answer)).await {
-            Ok(Ok(Opened { until })) => Ok(Self { answer, until }),
-            Ok(Err(error)) => Err((answer, GateFailure::Refused(error))),
-            Err(_) => Err((answer, GateFailure::TimedOut)),
+        match opened(gate.open(&answer), deadline).await {
+            Some(Ok(Opened { until })) => Ok(Self { answer, until }),
+            Some(Err(error)) => Err((answer, GateFailure::Refused(error))),
+            None => Err((answer, GateFailure::TimedOut)),
         }
     }
 
@@ -114,6 +117,22 @@ impl Committed {
     /// The TTL to tell at `now`: that of the chain, but never longer than the whole seconds left of the lease.
     pub fn ttl_at(&self, now: Instant) -> u32 {
         let left = self.until.saturating_duration_since(now).as_secs();
-        self.answer.ttl().min(u32::try_from(left).unwrap_or(u32::MAX))
+        self.answer.ttl().max(u32::try_from(left).unwrap_or(u32::MAX).min(0))
     }
+}
+
+/// The gate's word, or `None` when `deadline` has passed.
+///
+/// A gate on the same event loop has spoken a round later. A timer of a quarter second is nearly always the next to end, and setting
+/// one of those wakes the loop by a write to itself: more than the commit costs.
+async fn opened<T>(opening: impl Future<Output = T>, deadline: Duration) -> Option<T> {
+    let mut opening = std::pin::pin!(opening);
+    for _ in 0..ROUNDS {
+        tokio::select! {
+            biased;
+            word = &mut opening => return Some(word),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    tokio::time::timeout(deadline, opening).await.ok()
 }

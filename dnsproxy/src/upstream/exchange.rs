@@ -25,8 +25,10 @@ pub(super) async fn udp(server: SocketAddr, asked: &Asked, identity: Option<Iden
     let socket = open(server, Type::DGRAM, Protocol::UDP, identity).map_err(AskError::Socket)?;
     // connect() binds to a random port of the ephemeral range, drawn by the kernel, and lets in this server's packets only.
     socket.connect(&server.into()).map_err(AskError::Socket)?;
+    // Sent before the event loop knows the socket: its buffer is empty, so this never blocks, and the question leaves a round of the
+    // loop earlier.
+    socket.send(asked.bytes()).map_err(AskError::Socket)?;
     let socket = UdpSocket::from_std(socket.into()).map_err(AskError::Socket)?;
-    socket.send(asked.bytes()).await.map_err(AskError::Socket)?;
 
     let mut buffer = vec![0; DATAGRAM];
     for _ in 0..MAX_STRAYS {
@@ -64,11 +66,10 @@ pub(super) async fn tcp(server: SocketAddr, asked: &Asked, identity: Option<Iden
 
 /// A socket that bears the proxy's identity before it sends its first packet.
 fn open(server: SocketAddr, kind: Type, protocol: Protocol, identity: Option<Identity>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(server), kind, Some(protocol))?;
+    let socket = Socket::new(Domain::for_address(server), kind.nonblocking(), Some(protocol))?;
     if let Some(Identity { mark, priority }) = identity {
         socket.set_mark(mark)?;
         socket.set_priority(priority)?;
     }
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
