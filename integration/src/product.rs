@@ -27,13 +27,11 @@ pub fn binary() -> PathBuf {
         return path;
     }
     let own = std::env::current_exe().expect("own executable");
-    let beside = own.ancestors().skip(1).take(4).flat_map(|dir| ["portreeve", "debug/portreeve", "release/portreeve"].map(|name| dir.join(name)));
+    let beside =
+        own.ancestors().skip(1).take(4).flat_map(|dir| ["portreeve", "debug/portreeve", "release/portreeve"].map(|name| dir.join(name)));
     let mut candidates = beside.filter(|path| path.is_file());
     candidates.next().unwrap_or_else(|| {
-        panic!(
-            "there is no portreeve binary near {}. Type:\n\n    cargo build -p sidecar\n\n(or set PORTREEVE_BIN)",
-            own.display()
-        )
+        panic!("there is no portreeve binary near {}. Type:\n\n    cargo build -p sidecar\n\n(or set PORTREEVE_BIN)", own.display())
     })
 }
 
@@ -55,7 +53,17 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// With an empty policy directory, a control socket of its own, uid [`UID`], and upstreams from the pod's resolv.conf.
     pub fn new(pod: &'a Pod) -> Self {
-        Self { pod, policies: Vec::new(), plain: false, missing: false, args: Vec::new(), envs: Vec::new(), uid: Some(UID), serial: 0, program: None }
+        Self {
+            pod,
+            policies: Vec::new(),
+            plain: false,
+            missing: false,
+            args: Vec::new(),
+            envs: Vec::new(),
+            uid: Some(UID),
+            serial: 0,
+            program: None,
+        }
     }
 
     /// One more policy file.

@@ -54,7 +54,8 @@ struct Talk(TcpStream);
 
 impl Talk {
     fn start(pod: &Pod, address: &str) -> Self {
-        let (stream, _) = connect(pod, format!("{address}:443").parse().unwrap(), SECOND).unwrap_or_else(|cause| panic!("{address}: {cause}"));
+        let (stream, _) =
+            connect(pod, format!("{address}:443").parse().unwrap(), SECOND).unwrap_or_else(|cause| panic!("{address}: {cause}"));
         Self::over(stream)
     }
 
@@ -243,7 +244,8 @@ fn a_host_that_goes_from_a_rule_is_cut_while_another_hosts_flow_goes_on() {
 fn whatever_takes_the_permission_away_cuts() {
     let deny = |what: &str| format!("version = 1\nname = \"deny\"\n[[deny]]\n{what}\n");
     let whole = policy("", "api.example.com old.example.com", "");
-    let limit = "version = 1\nname = \"limit\"\nplatform = true\n[[limit]]\nhosts = [\"api.example.com\"]\nports = [\"*/tcp\", \"*/udp\"]\n";
+    let limit =
+        "version = 1\nname = \"limit\"\nplatform = true\n[[limit]]\nhosts = [\"api.example.com\"]\nports = [\"*/tcp\", \"*/udp\"]\n";
     for (what, second) in [
         ("a denied host", deny("hosts = [\"old.example.com\"]")),
         ("a denied range", deny(&format!("cidrs = [\"{OLD}/32\"]"))),
@@ -268,4 +270,24 @@ fn whatever_takes_the_permission_away_cuts() {
         let out = watcher.left_pod(|packet| packet.destination.to_string() == OLD);
         assert!(out.is_empty(), "{what}: {} packets left after the reload, the first {}", out.len(), out[0]);
     }
+}
+
+/// No lease and no name is in play here: the denied range itself stands before established flows.
+#[test]
+fn a_denied_range_cuts_what_a_permitted_range_had_opened() {
+    let scene = scene(60);
+    let pod = &scene.pod;
+    let rest = "[[allow]]\nname = \"ranges\"\ncidrs = [\"198.51.100.0/24\"]\nports = [\"443\", \"9000/udp\"]\n";
+    let portreeve = Setup::new(pod).policy("web.toml", &policy("", "", rest)).start();
+    let (mut kept, mut cut, udp) = (Talk::start(pod, API), Talk::start(pod, OLD), flow(pod, OLD));
+    kept.expect("first words", &portreeve);
+    cut.expect("first words", &portreeve);
+    exchange(&udp, "first datagram").unwrap();
+    reload(&portreeve, &policy("", "", &format!("{rest}[[deny]]\ncidrs = [\"{OLD}/32\"]\n")));
+    let watcher = pod.watch();
+    cut.expect_reset("its range is denied");
+    assert!(exchange(&udp, "its range is denied").is_err());
+    kept.expect("another address", &portreeve);
+    let out = watcher.left_pod(|packet| packet.destination.to_string() == OLD);
+    assert!(out.is_empty(), "{} packets left after the reload, the first {}", out.len(), out[0]);
 }

@@ -307,7 +307,11 @@ fn nobody_else_can_delete_the_table_where_the_kernel_has_owned_tables() {
     let portreeve = Setup::new(&scene.pod).policy("web.toml", POLICY).start();
     expect_permitted(&scene, &portreeve, "before");
     let watcher = scene.pod.watch();
-    for command in [&["delete", "table", "inet", "portreeve"][..], &["flush", "table", "inet", "portreeve"], &["delete", "table", "netdev", "portreeve"]] {
+    for command in [
+        &["delete", "table", "inet", "portreeve"][..],
+        &["flush", "table", "inet", "portreeve"],
+        &["delete", "table", "netdev", "portreeve"],
+    ] {
         let said = scene.pod.command("nft").args(command).output();
         assert!(!said.ok() && said.stderr.contains("not permitted"), "{command:?}: {said:?}");
     }

@@ -73,7 +73,13 @@ fn alone_200_reloads_lose_nothing_and_leak_nothing() {
     }
     let (sent, refused, connected) = (permitted.stop(), held.stop(), connects.stop());
     let (arrived, leaked) = (sink.stop(&sent), forbidden.stop(&refused));
-    println!("{} datagrams and {} connects permitted, {:?} and {} attempts held", sent.taken, connected.established, refused.refused, attempts.made());
+    println!(
+        "{} datagrams and {} connects permitted, {:?} and {} attempts held",
+        sent.taken,
+        connected.established,
+        refused.refused,
+        attempts.made()
+    );
     assert!(sent.taken > 5_000 && refused.refused.values().sum::<u64>() > 5_000, "{sent:?} {refused:?}");
     assert!(connected.established > 200 && attempts.made() > 500, "{connected:?} {attempts:?}");
     // Permitted: each number is on the wire, and arrived.
@@ -95,7 +101,8 @@ fn a_config_map_swap_and_plain_writes_are_in_force_within_2_s() {
         let setup = Setup::new(&pod).policy("web.toml", &before);
         let portreeve = if plain { setup.plain_files() } else { setup }.start();
         assert_eq!((getent(&pod, "old.example.com").len(), getent(&pod, "new.example.com").len()), (1, 0), "{}", portreeve.log());
-        for (text, permitted, refused) in [(&after, "new.example.com", "old.example.com"), (&before, "old.example.com", "new.example.com")] {
+        for (text, permitted, refused) in [(&after, "new.example.com", "old.example.com"), (&before, "old.example.com", "new.example.com")]
+        {
             portreeve.swap_policies(&[("web.toml", text)]);
             let start = Instant::now();
             let in_force = wait_until(2 * SECOND, || (getent(&pod, permitted).len() == 1).then(|| start.elapsed()));
@@ -148,7 +155,11 @@ fn leases_that_still_hold_keep_their_time_and_the_others_go_in_the_same_step() {
     }
     let batches = Batches::watch(&pod);
     // So that a lease that is started anew can be told from one that goes on.
-    assert!(wait_until(LIMIT, || (kernel::lease(&pod, "web.web", "198.51.100.7")?.left + 3 * SECOND <= Duration::from_secs(3630)).then_some(())).is_some());
+    assert!(
+        wait_until(LIMIT, || (kernel::lease(&pod, "web.web", "198.51.100.7")?.left + 3 * SECOND <= Duration::from_secs(3630))
+            .then_some(()))
+        .is_some()
+    );
     let (before, at) = (kernel::lease(&pod, "web.web", "198.51.100.7").unwrap(), Instant::now());
     assert_eq!((before.given, before.names.as_slice()), (Duration::from_secs(3630), &["api.example.com".to_owned()][..]));
     reload(&portreeve, &policy(&[("web", "api.example.com new.example.com", "443")]));

@@ -40,9 +40,14 @@ struct Scene {
 fn scene() -> Scene {
     let world = World::new();
     let authority = world.authority();
-    for (name, address) in
-        [("api", "198.51.100.7"), ("also", "198.51.100.7"), ("old", "198.51.100.8"), ("0.late", LATE[0]), ("1.late", LATE[1]), ("2.late", LATE[2])]
-    {
+    for (name, address) in [
+        ("api", "198.51.100.7"),
+        ("also", "198.51.100.7"),
+        ("old", "198.51.100.8"),
+        ("0.late", LATE[0]),
+        ("1.late", LATE[1]),
+        ("2.late", LATE[2]),
+    ] {
         authority.a(&format!("{name}.example.com"), &[address], 600);
     }
     authority.aaaa("api.example.com", &["2001:db8:ffff::7"], 600);
@@ -132,7 +137,8 @@ fn run(kill: impl Fn(&mut Portreeve<'_>)) {
         println!("look-ups work again after {again:?}");
         assert!(again < 2 * SECOND, "{again:?}: {}", portreeve.log());
         assert_ne!(portreeve.worker(), old);
-        let after: Vec<Lease> = kernel::leases(pod).into_iter().filter(|lease| !LATE.contains(&lease.address.to_string().as_str())).collect();
+        let after: Vec<Lease> =
+            kernel::leases(pod).into_iter().filter(|lease| !LATE.contains(&lease.address.to_string().as_str())).collect();
         expect_the_same_leases(&before, at.elapsed(), &after, &portreeve);
         portreeve.wait_status("it knows the leases", LIMIT, |status| status["leases"] == 4 + round && status["ready"] == true);
     }
