@@ -122,6 +122,10 @@ def stream(options=(), bind=None, flags=0, to=args.to):
 def icmp(kind, code=0, to=args.to, inner=b""):
     if V6:
         out = socket.socket(af, socket.SOCK_RAW, 58)
+        # As the kernel's own have it.
+        hops = 255 if 133 <= kind <= 137 else 1
+        for option in (16, 18):  # IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS
+            out.setsockopt(socket.IPPROTO_IPV6, option, hops)
         out.sendto(struct.pack("!BBHI", kind, code, 0, 0) + inner + MARKER, (to, 0))
     else:
         out = socket.socket(af, socket.SOCK_RAW, 1)
