@@ -117,7 +117,7 @@ impl Committed {
     /// The TTL to tell at `now`: that of the chain, but never longer than the whole seconds left of the lease.
     pub fn ttl_at(&self, now: Instant) -> u32 {
         let left = self.until.saturating_duration_since(now).as_secs();
-        self.answer.ttl().max(u32::try_from(left).unwrap_or(u32::MAX).min(0))
+        self.answer.ttl().min(u32::try_from(left).unwrap_or(u32::MAX))
     }
 }
 
