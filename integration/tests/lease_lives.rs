@@ -254,6 +254,18 @@ fn two_names_on_one_address_each_keep_it_open_for_their_own_time_and_ports() {
     portreeve.swap_policies(&[("short.toml", &without_c)]);
     scene.wait_refused("198.51.100.7:443", Instant::now());
     assert!(scene.is_open("198.51.100.7:8443"));
+
+    // A time of a's own that c's lease covers already needs nothing of the kernel, and is a's all the same.
+    portreeve.swap_policies(&[("short.toml", &both)]);
+    assert!(wait_until(LIMIT, || (dig(&scene.pod, &["c.example.com"]).status == "NOERROR").then_some(())).is_some());
+    scene.look_up("a.example.com");
+    scene.authority.a("a.example.com", &["198.51.100.7"], 20);
+    scene.look_up("a.example.com");
+    std::thread::sleep(3 * SECOND);
+    portreeve.swap_policies(&[("short.toml", &without_c)]);
+    let comments = || leases::of(&scene.pod, "198.51.100.7").into_iter().map(|lease| lease.comment).collect::<String>();
+    assert!(wait_until(LIMIT, || (!comments().contains("c.example.com")).then_some(())).is_some());
+    assert!(scene.is_open("198.51.100.7:443"), "a goes on without c");
 }
 
 #[test]
