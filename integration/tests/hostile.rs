@@ -15,8 +15,8 @@ use integration::authority::Type;
 use integration::clients::{connect, dig, echo, getent};
 use integration::product::UID;
 use integration::watcher::{Direction, TcpFlags};
-use integration::world::RESOLVER;
-use integration::{Authority, Packet, Pod, Portreeve, Setup, TcpTarget, UdpTarget, World};
+use integration::world::{RESOLVER, RESOLVER6};
+use integration::{Authority, Behaviour, Packet, Pod, Portreeve, Setup, TcpTarget, UdpTarget, World};
 use nix::net::if_::if_nametoindex;
 use serde::Deserialize;
 
@@ -24,6 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(10);
 const TRICKS: &str = include_str!("../attacks/tricks.py");
 const TAP: &str = include_str!("../attacks/tap.py");
+const POISON: &str = include_str!("../attacks/poison.py");
 const SURVIVOR: &str = include_str!("../attacks/survivor.py");
 /// Pings every address; prints `echo` for each that answers with what it was sent.
 const PING: &str = r#"
@@ -263,6 +264,24 @@ fn a_forged_reset_does_not_make_a_connection_one_that_came_in() {
         assert_eq!(report.got.as_deref(), Some("more"), "the peer's segment came in: {report:?}");
     });
     assert!(watcher.left_pod(|packet| packet.carries(MARKER)).is_empty());
+}
+
+#[test]
+fn an_answer_forged_over_loopback_opens_nothing() {
+    for (upstream, own) in [(IpAddr::from(RESOLVER), 4), (RESOLVER6.into(), 6)] {
+        let scene = scene();
+        let pod = &scene.pod;
+        // The resolver is slow enough for any forger.
+        scene.authority.behave("api.example.com", &[Behaviour::Delay(SECOND / 2)]);
+        let _web = TcpTarget::on(scene.world.outside(), "203.0.113.66:443", "");
+        let _portreeve = Setup::new(pod).policy("web.toml", POLICY).upstream(upstream).start();
+        let own = if own == 4 { IpAddr::from(pod.v4()) } else { pod.v6().into() };
+        let words = ["--to", &upstream.to_string(), "--own", &own.to_string(), "--name", "api.example.com", "--address", "203.0.113.66"];
+        let report: Report = run_script(pod, Rights::ContainerRoot, POISON, &words.map(str::to_owned));
+        assert_eq!((report.sent, report.error.as_deref()), (1, None), "the question was seen, and something was answered");
+        assert_eq!(report.got.as_deref(), Some(VIA[0]), "asking {upstream}: the proxy believed the forger");
+        assert!(connect(pod, "203.0.113.66:443".parse().unwrap(), SECOND).is_err());
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The ct mark of the proxy's own flows to its upstreams.
-const PROXY: u32 = 0xfffe_0000;
+pub(crate) const PROXY: u32 = 0xfffe_0000;
 
 const fn denied(family: Ip) -> &'static str {
     match family {

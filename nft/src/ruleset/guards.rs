@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::{
     Log, Proxy,
-    line::{Ip, L4, NEW, line},
+    egress::PROXY,
+    line::{ESTABLISHED, Ip, L4, NEW, line},
     plan::{DENIED, GUESSED, LIVE_RULES, Plan, SPOOFED},
 };
 use crate::{
@@ -54,6 +55,10 @@ pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
     }
 
     plan.base("came_in", HookKind::Filter, Hook::PREROUTING, -150, Policy::Accept);
+    // Whoever has NET_RAW reads a question on the wire and can put an answer on lo in the resolver's name, long before the resolver's own:
+    // a permitted name would have any address. (The kernel's errors about the flow come by lo too: they are related, not established.)
+    let forged = line("came_in").iif_lo().reply().ct_state(ESTABLISHED).ct_mark(PROXY).counter(SPOOFED);
+    plan.rule(forged.comment("no resolver answers over loopback").drop());
     // An entry ends before its connection when the app forges a reset that the peer does not take. What the peer sends next is new to
     // conntrack: without this it would make the connection one that came in, which no policy ends.
     plan.rule(line("came_in").iif_not_lo().ct_state(NEW).not_a_first_segment().comment("who began it is not known").accept());
