@@ -25,6 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const TRICKS: &str = include_str!("../attacks/tricks.py");
 const TAP: &str = include_str!("../attacks/tap.py");
 const POISON: &str = include_str!("../attacks/poison.py");
+const REDIRECT: &str = include_str!("../attacks/redirect.py");
 const SURVIVOR: &str = include_str!("../attacks/survivor.py");
 /// Pings every address; prints `echo` for each that answers with what it was sent.
 const PING: &str = r#"
@@ -281,6 +282,24 @@ fn an_answer_forged_over_loopback_opens_nothing() {
         assert_eq!((report.sent, report.error.as_deref()), (1, None), "the question was seen, and something was answered");
         assert_eq!(report.got.as_deref(), Some(VIA[0]), "asking {upstream}: the proxy believed the forger");
         assert!(connect(pod, "203.0.113.66:443".parse().unwrap(), SECOND).is_err());
+    }
+}
+
+#[test]
+fn a_redirect_forged_over_loopback_sends_nothing_to_a_neighbour() {
+    for hold in [false, true] {
+        let scene = scene();
+        let pod = &scene.pod;
+        let _portreeve = hold.then(|| scene.hold());
+        let watcher = pod.watch();
+        let (own, gateway, neighbour) = (pod.v4().to_string(), pod.gateway().to_string(), "10.77.1.99");
+        let words = ["--to", VIA[0], "--own", &own, "--gateway", &gateway, "--neighbour", neighbour].map(str::to_owned);
+        let report: Report = run_script(pod, Rights::ContainerRoot, REDIRECT, &words);
+        assert_eq!(report.got.as_deref(), Some("echo"), "{report:?}");
+        // Whoever answers to that ARP request gets the packets from then on.
+        let asks = |packet: &Packet| packet.ethertype == 0x0806 && packet.payload.ends_with(&[10, 77, 1, 99]);
+        let limit = if hold { SECOND / 2 } else { LIMIT };
+        assert_eq!(watcher.wait_for(limit, asks).is_none(), hold, "held: {hold}; {report:?}");
     }
 }
 

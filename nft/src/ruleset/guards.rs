@@ -54,6 +54,9 @@ pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
         plan.rule(line("spoof_in").iif_lo().saddr(address).udp_sport(DNS).notrack());
     }
 
+    // The kernel believes it on any device, and sends what is for a permitted address to a neighbour.
+    plan.rule(line("spoof_in").iif_lo().redirect_message().counter(SPOOFED).comment("no gateway speaks over loopback").drop());
+
     plan.base("came_in", HookKind::Filter, Hook::PREROUTING, -150, Policy::Accept);
     // Whoever has NET_RAW reads a question on the wire and can put an answer on lo in the resolver's name, long before the resolver's own:
     // a permitted name would have any address. (The kernel's errors about the flow come by lo too: they are related, not established.)

@@ -250,10 +250,18 @@ impl Line {
 
     /// `icmp type echo-request` or `icmpv6 type echo-request`
     pub(crate) fn echo_request(self, family: Ip) -> Self {
-        let (protocol, kind) = match family {
-            Ip::V4 => (L4::Icmp, 8),
-            Ip::V6 => (L4::Icmpv6, 128),
-        };
+        match family {
+            Ip::V4 => self.icmp_type(family, L4::Icmp, 8),
+            Ip::V6 => self.icmp_type(family, L4::Icmpv6, 128),
+        }
+    }
+
+    /// `icmp type redirect`
+    pub(crate) fn redirect_message(self) -> Self {
+        self.icmp_type(Ip::V4, L4::Icmp, 5)
+    }
+
+    fn icmp_type(self, family: Ip, protocol: L4, kind: u8) -> Self {
         self.family(family)
             .l4(protocol)
             .push(Expr::Payload { base: PayloadBase::Transport, offset: 0, len: 1 })
