@@ -25,6 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const TRICKS: &str = include_str!("../attacks/tricks.py");
 const TAP: &str = include_str!("../attacks/tap.py");
 const POISON: &str = include_str!("../attacks/poison.py");
+const NONSENSE: &str = include_str!("../attacks/nonsense.py");
 const REDIRECT: &str = include_str!("../attacks/redirect.py");
 const SURVIVOR: &str = include_str!("../attacks/survivor.py");
 /// Pings every address; prints `echo` for each that answers with what it was sent.
@@ -99,6 +100,16 @@ impl Scene {
         let portreeve = Setup::new(&self.pod).policy("web.toml", POLICY).start();
         assert_eq!(getent(&self.pod, "api.example.com").len(), 2, "{}", portreeve.log());
         portreeve
+    }
+
+    /// It goes on as before.
+    fn hold_on(&self, portreeve: &Portreeve<'_>) {
+        assert!(portreeve.is_ready());
+        assert_eq!(getent(&self.pod, "api.example.com").len(), 2, "{}", portreeve.log());
+        self.echoes();
+        let listing = self.pod.command("nft").args(["-j", "list", "ruleset"]).output().expect_ok("nft list");
+        let read: Result<serde_json::Value, _> = serde_json::from_str(&listing);
+        assert!(read.is_ok() && !listing.contains('\u{1b}'), "what names put into comments");
     }
 
     fn echoes(&self) {
@@ -414,4 +425,23 @@ fn nobody_else_changes_the_tables_and_the_proxys_port_cannot_be_taken() {
     scene.echoes();
     assert!(connect(pod, "203.0.113.9:443".parse().unwrap(), SECOND).is_err());
     assert!(portreeve.is_ready());
+}
+
+#[test]
+fn an_app_can_neither_flood_the_log_nor_break_the_resolver() {
+    let scene = scene();
+    scene.authority.a("*.wild.example.com", &[VIA[0]], 60);
+    let policy = POLICY.replace("\"api.example.com\"", "\"api.example.com\", \"*.wild.example.com\"");
+    let portreeve = Setup::new(&scene.pod).policy("web.toml", &policy).start();
+    let worker = portreeve.worker();
+    let report: Report = run_script(&scene.pod, Rights::User, NONSENSE, &["--to", "127.0.0.1"].map(str::to_owned));
+    assert!(report.sent > 1000, "{report:?}");
+    assert_eq!(portreeve.worker(), worker, "the same worker: {}", portreeve.log());
+    let log = portreeve.log();
+    assert!(!log.contains("panicked"), "{log}");
+    // Names of 399 bytes as text, and refused ones: some lines a second each, whatever was asked.
+    assert!(log.contains("too long"), "the name that no comment holds was asked for: {log}");
+    assert!(log.lines().count() < 400, "{} lines for {} questions", log.lines().count(), report.sent);
+    assert!(!log.contains('\u{1b}'), "control characters reach the log");
+    scene.hold_on(&portreeve);
 }

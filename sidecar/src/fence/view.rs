@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::status::LastError;
 
+/// Complaints that are logged in one second.
+const LINES_A_SECOND: u32 = 10;
+
 /// A snapshot of the fence.
 #[derive(Debug, Clone, Default)]
 pub struct FenceView {
@@ -23,13 +26,19 @@ pub struct FenceView {
     pub raw_guard: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
+    /// The second of the last complaint, and the complaints in it.
+    logged: (u64, u32),
 }
 
 impl FenceView {
-    /// Notes what went wrong, and logs it.
+    /// Notes what went wrong, and logs it, a bounded number of times a second: it may be an app that makes it go wrong.
     pub fn complain(&mut self, what: String) {
-        tracing::warn!("{what}");
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (second, lines) = self.logged;
+        self.logged = if second == at { (at, lines.saturating_add(1)) } else { (at, 1) };
+        if self.logged.1 <= LINES_A_SECOND {
+            tracing::warn!("{what}");
+        }
         self.last_error = Some(LastError { at, what });
     }
 
