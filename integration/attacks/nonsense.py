@@ -34,8 +34,13 @@ def spoilt(data):
 plain = [ask(labels) for labels in LABELS] + [ask([b"api"], b"\0\0\x29\x04\xd0\0\0\x80\0\0\0")]
 try:
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.settimeout(0.5)
+    # What makes the resolver complain at every question: a permitted name that cannot be noted.
+    for _ in range(1500):
+        out.sendto(ask(LONG), ("127.0.0.1", 5453))
+        out.recv(4096)
     out.setblocking(False)
-    end = time.time() + 4
+    end = time.time() + 3
     while time.time() < end:
         try:
             out.sendto(random.choice(plain) if sent % 4 == 0 else spoilt(random.choice(plain)), ("127.0.0.1", 53 if sent % 3 else 5453))
