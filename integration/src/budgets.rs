@@ -30,9 +30,7 @@ const POLICY: &str = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"all\"\n
 #[must_use]
 pub fn report() -> String {
     let world = World::new();
-    let records: String = (0..2 * RUNS * QUESTIONS)
-        .map(|n| format!("n{n} 300 IN A 198.18.{}.{}\n", n / 250, 1 + n % 250))
-        .collect();
+    let records: String = (0..2 * RUNS * QUESTIONS).map(|n| format!("n{n} 300 IN A 198.18.{}.{}\n", n / 250, 1 + n % 250)).collect();
     let nsd = Nsd::start(&world, [203, 0, 113, 53].into(), "bench.test", &records);
 
     let mut out = String::from("budget                                   measured            must be\n");

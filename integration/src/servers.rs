@@ -26,7 +26,8 @@ impl Nsd {
     pub fn start(world: &World, address: IpAddr, zone: &str, records: &str) -> Self {
         let dir = world.scratch().make_dir(&format!("nsd-{address}").replace(':', "_"), 0o755);
         let path = dir.display();
-        let zone_text = format!("$ORIGIN {zone}.\n$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns\nns A 198.51.100.253\n{records}\n");
+        let zone_text =
+            format!("$ORIGIN {zone}.\n$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns\nns A 198.51.100.253\n{records}\n");
         fs::write(dir.join("zone"), zone_text).expect("zone file");
         let config = format!(
             "server:\n  ip-address: {address}\n  ip-transparent: yes\n  port: 53\n  username: \"\"\n  chroot: \"\"\n  server-count: 1\n  zonesdir: {path}\n  \

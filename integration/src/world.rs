@@ -15,15 +15,8 @@ pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 pub const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x53);
 
 /// What answers outside: a socket may be bound to any address of these, and a port nobody listens on refuses.
-const OUTSIDE: [&str; 7] = [
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "198.18.0.0/15",
-    "10.96.0.0/16",
-    "192.168.44.0/24",
-    "169.254.169.254/32",
-    "2001:db8:ffff::/48",
-];
+const OUTSIDE: [&str; 7] =
+    ["198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "10.96.0.0/16", "192.168.44.0/24", "169.254.169.254/32", "2001:db8:ffff::/48"];
 
 /// One world: the network outside and the pods on it. Everything in it is gone when the last handle is dropped.
 #[derive(Clone, Debug)]

@@ -75,9 +75,13 @@ fn answers_that_fit_no_datagram_are_whole_over_tcp_and_every_address_of_them_is_
     let scene = scene();
     let (pod, portreeve) = (&scene.pod, held(&scene.pod));
     // A client without EDNS, one with little room, one with much, one that does not go on over TCP, one that begins there.
-    for (args, whole) in
-        [(vec!["+noedns"], true), (vec!["+bufsize=512"], true), (vec!["+bufsize=4096"], true), (vec!["+ignore", "+bufsize=1232"], false), (vec!["+tcp"], true)]
-    {
+    for (args, whole) in [
+        (vec!["+noedns"], true),
+        (vec!["+bufsize=512"], true),
+        (vec!["+bufsize=4096"], true),
+        (vec!["+ignore", "+bufsize=1232"], false),
+        (vec!["+tcp"], true),
+    ] {
         let answer = dig(pod, &[vec!["many.example.com"], args.clone()].concat());
         let found = answer.addresses().len();
         assert!(if whole { found == MANY } else { found < MANY }, "{args:?}: {found}\n{}\n{}", answer.raw, portreeve.log());
@@ -89,7 +93,8 @@ fn answers_that_fit_no_datagram_are_whole_over_tcp_and_every_address_of_them_is_
     // What musl has is little, and open.
     let few = musl(pod, "many.example.com");
     assert!(!few.is_empty(), "musl");
-    let _targets: Vec<TcpTarget> = (1..=MANY).map(|last| TcpTarget::on(scene.world.outside(), &format!("198.51.100.{last}:80"), "")).collect();
+    let _targets: Vec<TcpTarget> =
+        (1..=MANY).map(|last| TcpTarget::on(scene.world.outside(), &format!("198.51.100.{last}:80"), "")).collect();
     let all: BTreeSet<IpAddr> = getent(pod, "many.example.com").into_iter().chain(few).collect();
     for address in &all {
         connect(pod, (*address, 80).into(), SECOND).unwrap_or_else(|cause| panic!("{address}: {cause}"));
@@ -108,7 +113,11 @@ fn chains_and_every_type_of_record_pass() {
     // Names come as they are in the zone, or as they were asked for, never in the random case that upstream was asked in.
     for (spelled, end) in [("chain.example.com", "example.com."), ("Chain.EXAMPLE.com", "EXAMPLE.com.")] {
         let answer = dig(pod, &[spelled]);
-        assert!(answer.answers.iter().all(|(owner, _, kind, data)| owner.ends_with(end) && (kind == "A" || data.ends_with(end))), "{}", answer.raw);
+        assert!(
+            answer.answers.iter().all(|(owner, _, kind, data)| owner.ends_with(end) && (kind == "A" || data.ends_with(end))),
+            "{}",
+            answer.raw
+        );
     }
     for found in [getent(pod, "chain.example.com"), musl(pod, "chain.example.com")] {
         assert_eq!(found.len(), 2, "{}", portreeve.log());
@@ -138,7 +147,8 @@ fn refusals_are_met_in_words_that_people_know() {
     let scene = scene();
     let pod = &scene.pod;
     let outside = scene.world.outside();
-    let targets = ["198.51.100.7:80", "[2001:db8:ffff::7]:80", "198.51.100.7:8080", "203.0.113.9:80"].map(|address| TcpTarget::on(outside, address, PAGE));
+    let targets = ["198.51.100.7:80", "[2001:db8:ffff::7]:80", "198.51.100.7:8080", "203.0.113.9:80"]
+        .map(|address| TcpTarget::on(outside, address, PAGE));
     let portreeve = held(pod);
     let watcher = pod.watch();
     let limit = Duration::from_secs(3);
@@ -147,14 +157,26 @@ fn refusals_are_met_in_words_that_people_know() {
     assert_eq!((page.code, page.stdout.as_str()), (0, "yes"), "{}\n{}", page.stderr, portreeve.log());
     let name = curl(pod, "http://other.example.com/");
     assert_eq!(name.code, 6, "{}", name.stderr);
-    assert!(name.stderr.contains("Could not resolve host: other.example.com") && name.took < limit, "{} after {:?}", name.stderr, name.took);
+    assert!(
+        name.stderr.contains("Could not resolve host: other.example.com") && name.took < limit,
+        "{} after {:?}",
+        name.stderr,
+        name.took
+    );
     for url in ["http://www.example.com:8080/", "http://203.0.113.9/"] {
         let port = curl(pod, url);
         assert_eq!(port.code, 7, "{url}: {}", port.stderr);
         assert!(port.stderr.contains("Failed to connect to") && port.took < limit, "{url}: {} after {:?}", port.stderr, port.took);
     }
 
-    let create = |target: &str| python(pod, &format!("import socket\ntry:\n s = socket.create_connection({target}, timeout=5); print('open', s.getpeername()[1])\nexcept Exception as e: print(type(e).__name__, e)"));
+    let create = |target: &str| {
+        python(
+            pod,
+            &format!(
+                "import socket\ntry:\n s = socket.create_connection({target}, timeout=5); print('open', s.getpeername()[1])\nexcept Exception as e: print(type(e).__name__, e)"
+            ),
+        )
+    };
     assert_eq!(create("('www.example.com', 80)").stdout.trim(), "open 80");
     assert_eq!(create("('other.example.com', 80)").stdout.trim(), "gaierror [Errno -2] Name or service not known");
     assert_eq!(create("('www.example.com', 8080)").stdout.trim(), "ConnectionRefusedError [Errno 111] Connection refused");

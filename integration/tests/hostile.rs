@@ -162,7 +162,8 @@ fn play(pod: &Pod) -> Vec<(Told, Vec<Packet>)> {
             let leaks = watcher.left_pod(|packet| !packet.is_housekeeping() || packet.carries("portreeve"));
             for told in told {
                 let span = time(told.from)..time(told.until);
-                let own: Vec<Packet> = leaks.iter().filter(|packet| span.contains(&packet.at) && !permitted(pod, &told.kind, packet)).cloned().collect();
+                let own: Vec<Packet> =
+                    leaks.iter().filter(|packet| span.contains(&packet.at) && !permitted(pod, &told.kind, packet)).cloned().collect();
                 eprintln!("{:3} on the wire: {} ({rights:?}; {})", own.len(), told.kind, told.error.as_deref().unwrap_or("taken"));
                 played.push((told, own));
             }
@@ -179,7 +180,11 @@ fn time(seconds: f64) -> SystemTime {
 fn permitted(pod: &Pod, kind: &str, packet: &Packet) -> bool {
     let begins_so = kind.starts_with("error-of-a-live-flow") || kind == "overlapping-fragments";
     let own = packet.source == IpAddr::from(pod.v4()) || packet.source == IpAddr::from(pod.v6());
-    begins_so && own && packet.is_udp() && packet.destination_port == 9000 && VIA.iter().any(|via| packet.destination == via.parse::<IpAddr>().unwrap())
+    begins_so
+        && own
+        && packet.is_udp()
+        && packet.destination_port == 9000
+        && VIA.iter().any(|via| packet.destination == via.parse::<IpAddr>().unwrap())
 }
 
 #[test]
@@ -207,9 +212,11 @@ fn no_trick_gets_out_past_portreeve() {
 /// The proxy's mark and priority, which only the holder of NET_ADMIN can list.
 fn identity(pod: &Pod) -> (String, String) {
     let chain = pod.command("nft").args(["list", "chain", "inet", "portreeve", "proxy_flow"]).output().expect_ok("nft list chain");
-    let after = |word: &str| chain.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).expect("mark and priority").to_owned();
+    let after =
+        |word: &str| chain.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).expect("mark and priority").to_owned();
     // nft writes a priority as a class: major:minor.
-    let (major, minor) = after("meta priority ").split_once(':').map(|(major, minor)| (major.to_owned(), minor.to_owned())).expect("a class");
+    let (major, minor) =
+        after("meta priority ").split_once(':').map(|(major, minor)| (major.to_owned(), minor.to_owned())).expect("a class");
     (after("meta mark "), format!("0x{major:0>4}{minor:0>4}"))
 }
 
@@ -319,7 +326,8 @@ fn what_really_came_in_is_answered_and_goes_nowhere_else() {
     let scene = scene();
     let (pod, outside) = (&scene.pod, scene.world.outside());
     let _portreeve = scene.hold();
-    let link_local: SocketAddr = SocketAddrV6::new("fe80::ff:fe00:102".parse().unwrap(), 8080, 0, outside.run(|| if_nametoindex("pod1").unwrap())).into();
+    let link_local: SocketAddr =
+        SocketAddrV6::new("fe80::ff:fe00:102".parse().unwrap(), 8080, 0, outside.run(|| if_nametoindex("pod1").unwrap())).into();
     let _server = TcpTarget::on(pod.namespace(), "[::]:8080", "");
     let _datagrams = UdpTarget::on(pod.namespace(), "[::]:8080");
     for address in [SocketAddr::from((pod.v4(), 8080)), (pod.v6(), 8080).into(), link_local] {
@@ -367,7 +375,12 @@ fn raw_frames_are_held_on_devices_that_come_later() {
     let peer = "ip link add later type veth peer name laterpeer netns";
     let add = format!("{peer} {} && ip link set later up && sysctl -qw net.ipv6.conf.later.disable_ipv6=1", outside.tid());
     let _ = pod.command("sh").args(["-ec", &add]).output().expect_ok("a veth pair");
-    let _ = scene.world.command("sh").args(["-ec", "sysctl -qw net.ipv6.conf.laterpeer.disable_ipv6=1 && ip link set laterpeer up"]).output().expect_ok("its peer");
+    let _ = scene
+        .world
+        .command("sh")
+        .args(["-ec", "sysctl -qw net.ipv6.conf.laterpeer.disable_ipv6=1 && ip link set laterpeer up"])
+        .output()
+        .expect_ok("its peer");
     let _ = pod.command("ip").args(["link", "add", "mac0", "link", "eth0", "type", "macvlan"]).output().expect_ok("a macvlan");
     let _ = pod.command("ip").args(["link", "set", "mac0", "up"]).output().expect_ok("up");
     let heard = |what: &str| {
@@ -409,9 +422,12 @@ fn nobody_else_changes_the_tables_and_the_proxys_port_cannot_be_taken() {
     let standing = |text: &str| text.lines().filter(|line| !line.contains("expires")).count();
     let before = standing(&listing());
     let open = "add element inet portreeve web.api_v4 { 203.0.113.9 timeout 1h }";
-    let deeds = ["flush ruleset", "delete table inet portreeve", "insert rule inet portreeve egress accept", "delete table netdev portreeve", open];
+    let deeds =
+        ["flush ruleset", "delete table inet portreeve", "insert rule inet portreeve egress accept", "delete table netdev portreeve", open];
     for deed in deeds {
-        for (whose, command) in [("root without NET_ADMIN", pod.command("nft").as_container_root()), ("root with NET_ADMIN", pod.command("nft"))] {
+        for (whose, command) in
+            [("root without NET_ADMIN", pod.command("nft").as_container_root()), ("root with NET_ADMIN", pod.command("nft"))]
+        {
             let _refused_or_left_out = command.args(deed.split(' ')).output();
             assert_eq!(standing(&listing()), before, "{whose}: {deed}");
             assert!(!listing().contains("203.0.113.9"), "{whose}: {deed}");

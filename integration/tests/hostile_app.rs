@@ -83,7 +83,10 @@ fn ordinary_traffic_passes() {
     let watcher = pod.watch();
     pod.run(|| {
         let socket = std::net::UdpSocket::bind("[::]:0").unwrap();
-        socket.join_multicast_v6(&"ff02::77".parse().unwrap(), 0).or_else(|_| socket.join_multicast_v6(&"ff02::77".parse().unwrap(), 2)).unwrap();
+        socket
+            .join_multicast_v6(&"ff02::77".parse().unwrap(), 0)
+            .or_else(|_| socket.join_multicast_v6(&"ff02::77".parse().unwrap(), 2))
+            .unwrap();
         std::thread::sleep(SECOND);
     });
     assert!(!watcher.left_pod(|p| p.icmp_type == Some(143) && p.is_housekeeping()).is_empty(), "no MLD report left");
@@ -96,10 +99,17 @@ fn another_port_protocol_address_resolver_or_look_alike_is_held() {
         authority.a(name, &["203.0.113.66"], 60);
     }
     let _web = TcpTarget::on(world.outside(), "198.51.100.7:443", "");
-    let held: Vec<TcpTarget> =
-        ["198.51.100.7:22", "198.51.100.8:443", "[2001:db8:ffff::8]:443", "203.0.113.53:53", "203.0.113.53:853", "203.0.113.66:443", "169.254.169.254:80"]
-            .map(|address| TcpTarget::on(world.outside(), address, ""))
-            .into();
+    let held: Vec<TcpTarget> = [
+        "198.51.100.7:22",
+        "198.51.100.8:443",
+        "[2001:db8:ffff::8]:443",
+        "203.0.113.53:53",
+        "203.0.113.53:853",
+        "203.0.113.66:443",
+        "169.254.169.254:80",
+    ]
+    .map(|address| TcpTarget::on(world.outside(), address, ""))
+    .into();
     let _portreeve = Setup::new(&pod).policy("web.toml", POLICY).start();
     assert_eq!(getent(&pod, "api.example.com").len(), 2);
     let watcher = pod.watch();
@@ -109,7 +119,11 @@ fn another_port_protocol_address_resolver_or_look_alike_is_held() {
         let refused = connect(&pod, target.address(), SECOND);
         // Port 53 is turned to the proxy, which answers there; the target itself sees nothing.
         let to_proxy = target.address().port() == 53;
-        assert!(to_proxy || refused.as_ref().is_err_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused), "{}: {refused:?}", target.address());
+        assert!(
+            to_proxy || refused.as_ref().is_err_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused),
+            "{}: {refused:?}",
+            target.address()
+        );
         assert_eq!(target.count(), 0);
     }
     watcher.expect_silence("another port, address or resolver");

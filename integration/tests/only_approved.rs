@@ -423,7 +423,17 @@ fn a_rule_with_a_right_to_private_addresses_opens_them_and_no_others() {
     let scene = scene();
     let portreeve = Setup::new(&scene.pod).policy("web.toml", POLICY).start();
     let open = ["192.168.44.5", "10.96.7.7", "2001:db8:ffff::21", "fd00::21"];
-    let held = ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "::1", "fd00:ec2::254", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"];
+    let held = [
+        "127.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::a9fe:a9fe",
+    ];
     for (number, address) in open.iter().enumerate() {
         let (name, answers) = answer_with(&scene, "inside.example.com", number, &[address]);
         assert_eq!(told(&answers), [address.parse::<IpAddr>().unwrap()], "{name}: {}{}", answers[0].raw, answers[1].raw);
@@ -438,7 +448,12 @@ fn a_rule_with_a_right_to_private_addresses_opens_them_and_no_others() {
     assert!(watcher.wait_for(SECOND, |packet| packet.is_syn() && packet.is_to("[fd00::21]:443".parse().unwrap())).is_some());
     expect(
         &scene,
-        &[(Tcp, "192.168.44.5:443", true), (Tcp, "10.96.7.7:443", true), (Tcp, "192.168.44.5:80", false), (Tcp, "169.254.169.254:443", false)],
+        &[
+            (Tcp, "192.168.44.5:443", true),
+            (Tcp, "10.96.7.7:443", true),
+            (Tcp, "192.168.44.5:80", false),
+            (Tcp, "169.254.169.254:443", false),
+        ],
     );
 }
 
@@ -453,10 +468,16 @@ fn expect_only_questions(watcher: &Watcher) {
 #[test]
 fn every_case_is_reachable_where_nothing_holds_the_pod() {
     let scene = scene();
-    let cases: Vec<Case> = ["198.51.100.7:22", "[2001:db8:ffff::7]:22", "198.51.100.6:443", "10.96.0.11:853", "169.254.169.254:80", "192.168.44.5:443"]
-        .into_iter()
-        .map(|to| (Tcp, to, true))
-        .chain([(Udp, "198.51.100.7:443", true), (Udp, "203.0.113.53:5353", true), (Ping, "198.51.100.7", true), (Ping, "2001:db8:ffff::7", true)])
-        .collect();
+    let cases: Vec<Case> =
+        ["198.51.100.7:22", "[2001:db8:ffff::7]:22", "198.51.100.6:443", "10.96.0.11:853", "169.254.169.254:80", "192.168.44.5:443"]
+            .into_iter()
+            .map(|to| (Tcp, to, true))
+            .chain([
+                (Udp, "198.51.100.7:443", true),
+                (Udp, "203.0.113.53:5353", true),
+                (Ping, "198.51.100.7", true),
+                (Ping, "2001:db8:ffff::7", true),
+            ])
+            .collect();
     expect(&scene, &cases);
 }

@@ -28,11 +28,14 @@ fn unbound_and_nsd_before_it_and_five_clients_behind_it() {
     let world = World::new();
     let nsd = Nsd::start(&world, "198.51.100.53".parse().unwrap(), "example.com", ZONE);
     let unbound = Unbound::start(&world, RESOLVER.into(), "example.com", nsd.address());
-    let web: Vec<TcpTarget> =
-        ["198.51.100.7:80", "[2001:db8:ffff::7]:80", "198.51.100.9:80", "203.0.113.9:80"].map(|address| TcpTarget::on(world.outside(), address, PAGE)).into();
+    let web: Vec<TcpTarget> = ["198.51.100.7:80", "[2001:db8:ffff::7]:80", "198.51.100.9:80", "203.0.113.9:80"]
+        .map(|address| TcpTarget::on(world.outside(), address, PAGE))
+        .into();
     let pod = world.pod("app");
     // A cluster's resolv.conf: every short name is tried with the search list first.
-    pod.set_resolv_conf(&format!("search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver {RESOLVER}\noptions ndots:5\n"));
+    pod.set_resolv_conf(&format!(
+        "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver {RESOLVER}\noptions ndots:5\n"
+    ));
     let portreeve = Setup::new(&pod).policy("web.toml", POLICY).start();
     let watcher = pod.watch();
     let both: Vec<IpAddr> = vec!["198.51.100.7".parse().unwrap(), "2001:db8:ffff::7".parse().unwrap()];

@@ -56,7 +56,10 @@ fn a_closed_port_refuses_and_an_inbound_connection_arrives() {
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     for own in [IpAddr::from(pod.v4()), pod.v6().into()] {
         let inside = TcpTarget::start(pod.namespace(), (own, 8080), "inside\n");
-        world.outside().run(|| std::net::TcpStream::connect_timeout(&inside.address(), SECOND)).unwrap_or_else(|cause| panic!("inbound to {own}: {cause}"));
+        world
+            .outside()
+            .run(|| std::net::TcpStream::connect_timeout(&inside.address(), SECOND))
+            .unwrap_or_else(|cause| panic!("inbound to {own}: {cause}"));
         assert!(inside.wait(1, SECOND));
     }
 }
@@ -116,7 +119,12 @@ fn records_change_while_it_runs_and_questions_are_counted() {
     authority.cname("loop.example.com", "pool.example.com", 60);
     authority.cname("pool.example.com", "loop.example.com", 60);
     assert_eq!(dig(&pod, &["loop.example.com"]).answers.len(), 16);
-    for (kind, data) in [(Type::TXT, "\"text\""), (Type::SRV, "1 2 443 api.example.com."), (Type::MX, "5 api.example.com."), (Type::HTTPS, "1 . alpn=h2 ipv4hint=198.51.100.7")] {
+    for (kind, data) in [
+        (Type::TXT, "\"text\""),
+        (Type::SRV, "1 2 443 api.example.com."),
+        (Type::MX, "5 api.example.com."),
+        (Type::HTTPS, "1 . alpn=h2 ipv4hint=198.51.100.7"),
+    ] {
         authority.set("more.example.com", kind, &[data], 60);
         assert_eq!(dig(&pod, &["more.example.com", &kind.to_string()]).answers.len(), 1, "{kind}");
     }

@@ -46,7 +46,9 @@ fn forged_replies_get_past_a_ruleset_that_trusts_replies() {
     pod.load_nft(TRUSTING);
     let (past, held): (Vec<_>, Vec<_>) = all(&pod).into_iter().partition(|attack| count(&pod, attack) > 0);
     let past_names: Vec<_> = past.iter().map(|attack| attack.name).collect();
-    for name in ["forged UDP reply, IPV6_FREEBIND", "forged UDP reply, IP_TRANSPARENT", "AF_PACKET raw frame v4", "frame on lo with ip_forward v4"] {
+    for name in
+        ["forged UDP reply, IPV6_FREEBIND", "forged UDP reply, IP_TRANSPARENT", "AF_PACKET raw frame v4", "frame on lo with ip_forward v4"]
+    {
         assert!(past_names.contains(&name), "{name} is held by a ruleset that should let it through; past: {past_names:?}");
     }
     assert!(held.iter().any(|attack| attack.name == "hard-coded resolver, UDP"), "it holds the simple ones: {held:#?}");

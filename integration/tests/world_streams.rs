@@ -64,7 +64,12 @@ fn connects_are_counted_by_what_became_of_them() {
 fn servers_from_debian_answer() {
     let world = World::new();
     let pod = world.pod("app");
-    let nsd = Nsd::start(&world, "198.51.100.53".parse().unwrap(), "example.com", "api A 198.51.100.7\napi AAAA 2001:db8:ffff::7\nwww CNAME api\n*.wild A 198.51.100.9");
+    let nsd = Nsd::start(
+        &world,
+        "198.51.100.53".parse().unwrap(),
+        "example.com",
+        "api A 198.51.100.7\napi AAAA 2001:db8:ffff::7\nwww CNAME api\n*.wild A 198.51.100.9",
+    );
     let unbound = Unbound::start(&world, "10.96.0.10".parse().unwrap(), "example.com", nsd.address());
     let both: Vec<IpAddr> = vec!["198.51.100.7".parse().unwrap(), "2001:db8:ffff::7".parse().unwrap()];
     assert_eq!(getent(&pod, "www.example.com"), both, "{}", unbound.log());
@@ -104,7 +109,10 @@ fn a_killed_test_leaves_nothing() {
         let world = World::new();
         let pod = world.pod("app");
         let _program = pod.command("sleep").arg("3599").spawn();
-        let held = pod.command("unshare").args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", "sh", "-c", "sleep 3598 & exec sleep 3597"]).spawn();
+        let held = pod
+            .command("unshare")
+            .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", "sh", "-c", "sleep 3598 & exec sleep 3597"])
+            .spawn();
         println!("NAMESPACE {}", std::fs::read_link(format!("/proc/{}/ns/net", held.pid())).unwrap().display());
         std::thread::sleep(60 * SECOND);
     }

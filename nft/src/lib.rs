@@ -11,9 +11,9 @@ mod ruleset;
 mod sys;
 
 pub use firewall::{
-    Answer, Change, CommitError, CountError, Counted, Devices, Firewall, InUse, InstallError, Installed, Kind, Lease, Missing, OpenError,
-    Options, Ownership, RawGuardMissing, RawGuardState, ReadBack, ReadError, RefreshError, Standing, LEASE_TOLERANCE,
+    Answer, Change, CommitError, CountError, Counted, Devices, Firewall, InUse, InstallError, Installed, Kind, LEASE_TOLERANCE, Lease,
+    Missing, OpenError, Options, Ownership, RawGuardMissing, RawGuardState, ReadBack, ReadError, RefreshError, Standing,
 };
 pub use ports::{PortRange, Ports};
 pub use rule_id::RuleId;
-pub use ruleset::{Deny, Log, Opening, Proxy, RawGuard, Ruleset, Sizes, NETDEV_TABLE, TABLE};
+pub use ruleset::{Deny, Log, NETDEV_TABLE, Opening, Proxy, RawGuard, Ruleset, Sizes, TABLE};

@@ -14,8 +14,8 @@ mod line;
 mod names;
 mod openings;
 mod plan;
-pub(crate) mod raw_guard;
 mod ranges;
+pub(crate) mod raw_guard;
 
 pub(crate) use line::Ip;
 pub(crate) use names::Names;

@@ -61,7 +61,8 @@ impl Attempt {
         watcher.forget();
         let seen = self.how.play(pod);
         // The product's own questions for permitted names may leave; anything else of a held attempt may not.
-        let own = |packet: &Packet| packet.destination_port == 53 && [IpAddr::from(RESOLVER), RESOLVER6.into()].contains(&packet.destination);
+        let own =
+            |packet: &Packet| packet.destination_port == 53 && [IpAddr::from(RESOLVER), RESOLVER6.into()].contains(&packet.destination);
         let left = watcher.left_pod(|packet| !packet.is_housekeeping() && !own(packet));
         let asked_outside = self.how.asked_outside(stage);
         // The file's name is enough here; where this demo keeps it is of no interest.

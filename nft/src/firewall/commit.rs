@@ -184,9 +184,9 @@ impl Firewall {
             };
             // A tick of the kernel is at most 10 ms.
             let least = change.timeout.saturating_sub(sent.elapsed()).saturating_sub(Duration::from_millis(20));
-            let holds = elements.iter().any(|element| {
-                leases::address(&element.key, family) == Some(change.address) && leases::left(element) >= least
-            });
+            let holds = elements
+                .iter()
+                .any(|element| leases::address(&element.key, family) == Some(change.address) && leases::left(element) >= least);
             if !holds {
                 return Err(CommitError::Unknown(again(lost)));
             }

@@ -155,7 +155,8 @@ impl Firewall {
         let tally = self.leases(&mut batch, &plan, &seen, wanted).map_err(Failure::read)?;
         let raw_guard = self.raw_guard(&mut batch, ruleset, attempt, flags)?;
         self.send(&mut batch)?;
-        self.in_use = Some(plan.sets.iter().map(|planned| &planned.set.name).chain(plan.chains.iter().map(|chain| &chain.name)).cloned().collect());
+        self.in_use =
+            Some(plan.sets.iter().map(|planned| &planned.set.name).chain(plan.chains.iter().map(|chain| &chain.name)).cloned().collect());
         self.sets = ruleset
             .openings
             .iter()

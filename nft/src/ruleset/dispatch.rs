@@ -71,8 +71,7 @@ mod tests {
                 .filter(|(_, ranges)| ranges.iter().any(|range| (range.first()..=range.last()).contains(&port)))
                 .map(|(index, _)| index)
                 .collect();
-            let holding: Vec<&Block> =
-                blocks.iter().filter(|block| (block.ports.first()..=block.ports.last()).contains(&port)).collect();
+            let holding: Vec<&Block> = blocks.iter().filter(|block| (block.ports.first()..=block.ports.last()).contains(&port)).collect();
             assert_eq!(holding.len(), 1, "{port}");
             assert_eq!(holding[0].openings, wanted, "{port}");
         }

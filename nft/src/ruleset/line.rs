@@ -105,10 +105,7 @@ impl Line {
 
     /// `KEY 0-4294967295`: whatever the value is, there is one.
     fn exists(self, key: MetaKey) -> Self {
-        self.push(Expr::MetaLoad(key))
-            .push(Expr::ByteOrder)
-            .push(Expr::Cmp(Cmp::Gte, vec![0; 4]))
-            .push(Expr::Cmp(Cmp::Lte, vec![0xff; 4]))
+        self.push(Expr::MetaLoad(key)).push(Expr::ByteOrder).push(Expr::Cmp(Cmp::Gte, vec![0; 4])).push(Expr::Cmp(Cmp::Lte, vec![0xff; 4]))
     }
 
     /// `meta skuid 0-4294967295`: a socket made it.
@@ -280,9 +277,7 @@ impl Line {
     /// `ip6 hoplimit N` or `ip ttl N`
     pub(crate) fn hop_limit(self, family: Ip, limit: u8) -> Self {
         let offset = if family == Ip::V4 { 8 } else { 7 };
-        self.family(family)
-            .push(Expr::Payload { base: PayloadBase::Network, offset, len: 1 })
-            .push(Expr::Cmp(Cmp::Eq, vec![limit]))
+        self.family(family).push(Expr::Payload { base: PayloadBase::Network, offset, len: 1 }).push(Expr::Cmp(Cmp::Eq, vec![limit]))
     }
 
     /// `ether type arp`

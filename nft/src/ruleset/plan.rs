@@ -92,9 +92,8 @@ impl Plan {
         plan.set(LIVE_RULES.into(), SetKey::Mark, live, Content::Fixed(openings::live_rules(ruleset)));
         let tcp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.tcp()));
         let udp = dispatch::blocks(ruleset.openings.iter().map(|opening| opening.ports.udp()));
-        let mut ports = |name, blocks: &[dispatch::Block], protocol| {
-            plan.intervals(name, SetKey::Port, SetFlags::MAP, dispatch::map(blocks, protocol))
-        };
+        let mut ports =
+            |name, blocks: &[dispatch::Block], protocol| plan.intervals(name, SetKey::Port, SetFlags::MAP, dispatch::map(blocks, protocol));
         let maps = Maps { tcp: ports("tcp_ports", &tcp, "tcp"), udp: ports("udp_ports", &udp, "udp") };
         guards::chains(&mut plan, &ruleset.proxy);
         guards::identity(&mut plan, &ruleset.proxy);

@@ -22,13 +22,8 @@ pub(crate) fn shared() -> (Object, Chain, [Rule; 4]) {
 
 /// The chain of one device.
 pub(crate) fn device(chain: &Ident, device: &str) -> (Chain, Rule) {
-    let hook = Hook {
-        kind: HookKind::Filter,
-        number: Hook::EGRESS,
-        priority: -500,
-        policy: Policy::Drop,
-        device: Some(Ident::new(device)),
-    };
+    let hook =
+        Hook { kind: HookKind::Filter, number: Hook::EGRESS, priority: -500, policy: Policy::Drop, device: Some(Ident::new(device)) };
     (Chain { name: chain.clone(), hook: Some(hook) }, line(chain.as_str()).goto(FRAMES))
 }
 

@@ -4,7 +4,9 @@ use std::{fmt, io};
 
 use nftnl::nftnl_sys as c;
 
-use super::{Chain, Element, Expr, Ident, MAX_ELEMENTS, MAX_EXPRS, Object, Rule, Set, SetFlags, Table, TableFlags, UserData, expr::ANONYMOUS};
+use super::{
+    Chain, Element, Expr, Ident, MAX_ELEMENTS, MAX_EXPRS, Object, Rule, Set, SetFlags, Table, TableFlags, UserData, expr::ANONYMOUS,
+};
 
 // Message types (`enum nf_tables_msg_types`).
 const NEWTABLE: u16 = 0;
@@ -34,7 +36,10 @@ const _: () = assert!(MAX_ELEMENTS * (16 + 8 + 256 + 128 + 100) + 1024 < 65_536 
 pub(crate) enum What {
     Table,
     Chain(Ident),
-    Rule { chain: Ident, number: usize },
+    Rule {
+        chain: Ident,
+        number: usize,
+    },
     Set(Ident),
     Elements(Ident),
     Object(Ident),

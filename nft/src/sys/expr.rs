@@ -100,26 +100,50 @@ pub(crate) enum Expr {
     CtSetMark,
     /// `ct original zone set` to what was loaded.
     CtSetOriginalZone,
-    Payload { base: PayloadBase, offset: u32, len: u32 },
+    Payload {
+        base: PayloadBase,
+        offset: u32,
+        len: u32,
+    },
     /// 1 where the packet has this IPv6 extension header, else 0.
     HasExtension(u8),
     Cmp(Cmp, Vec<u8>),
     /// `reg = (reg & mask) ^ xor`
-    Bitwise { mask: Vec<u8>, xor: Vec<u8> },
+    Bitwise {
+        mask: Vec<u8>,
+        xor: Vec<u8>,
+    },
     /// Host to network order, four bytes.
     ByteOrder,
-    Lookup { set: Ident },
+    Lookup {
+        set: Ident,
+    },
     /// A set that belongs to this rule alone: `{ … }`. It comes and goes with the rule, and holds no intervals (see `ruleset::plan`).
-    LookupAmong { key: SetKey, elements: Vec<Element> },
+    LookupAmong {
+        key: SetKey,
+        elements: Vec<Element>,
+    },
     /// A lookup whose data is the verdict.
-    VerdictMap { map: Ident },
+    VerdictMap {
+        map: Ident,
+    },
     /// `fib saddr type` or `fib daddr type`
-    FibType { source: bool },
-    Update { set: Ident },
+    FibType {
+        source: bool,
+    },
+    Update {
+        set: Ident,
+    },
     CounterRef(Ident),
     CtTimeoutRef(Ident),
-    Limit { per_second: u32, burst: u32 },
-    Log { group: u16, snaplen: u32 },
+    Limit {
+        per_second: u32,
+        burst: u32,
+    },
+    Log {
+        group: u16,
+        snaplen: u32,
+    },
     NoTrack,
     /// Loads a port for the redirect.
     ImmediatePort(u16),
@@ -197,21 +221,14 @@ impl Expr {
     fn native(&self) -> Native {
         let reg = REGISTER;
         match self {
-            Self::MetaLoad(key) => {
-                Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_DREG, reg)
-            }
-            Self::MetaSet(key) => {
-                Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_SREG, reg)
-            }
+            Self::MetaLoad(key) => Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_DREG, reg),
+            Self::MetaSet(key) => Native::new(c"meta").u32(c::NFTNL_EXPR_META_KEY, *key as u32).u32(c::NFTNL_EXPR_META_SREG, reg),
             Self::ImmediateZero => Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, reg).data(c::NFTNL_EXPR_IMM_DATA, &[0; 4]),
             Self::CtLoad(key) => Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, *key as u32).u32(c::NFTNL_EXPR_CT_DREG, reg),
-            Self::CtSetMark => {
-                Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, CtKey::Mark as u32).u32(c::NFTNL_EXPR_CT_SREG, reg)
+            Self::CtSetMark => Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, CtKey::Mark as u32).u32(c::NFTNL_EXPR_CT_SREG, reg),
+            Self::CtSetOriginalZone => {
+                Native::new(c"ct").u32(c::NFTNL_EXPR_CT_KEY, CtKey::Zone as u32).u8(c::NFTNL_EXPR_CT_DIR, 0).u32(c::NFTNL_EXPR_CT_SREG, reg)
             }
-            Self::CtSetOriginalZone => Native::new(c"ct")
-                .u32(c::NFTNL_EXPR_CT_KEY, CtKey::Zone as u32)
-                .u8(c::NFTNL_EXPR_CT_DIR, 0)
-                .u32(c::NFTNL_EXPR_CT_SREG, reg),
             Self::Payload { base, offset, len } => Native::new(c"payload")
                 .u32(c::NFTNL_EXPR_PAYLOAD_DREG, reg)
                 .u32(c::NFTNL_EXPR_PAYLOAD_BASE, *base as u32)
@@ -239,9 +256,7 @@ impl Expr {
                 .u32(c::NFTNL_EXPR_BYTEORDER_OP, 1)
                 .u32(c::NFTNL_EXPR_BYTEORDER_LEN, 4)
                 .u32(c::NFTNL_EXPR_BYTEORDER_SIZE, 4),
-            Self::Lookup { set } => {
-                Native::new(c"lookup").u32(c::NFTNL_EXPR_LOOKUP_SREG, reg).text(c::NFTNL_EXPR_LOOKUP_SET, set)
-            }
+            Self::Lookup { set } => Native::new(c"lookup").u32(c::NFTNL_EXPR_LOOKUP_SREG, reg).text(c::NFTNL_EXPR_LOOKUP_SET, set),
             Self::LookupAmong { .. } => {
                 Native::new(c"lookup").u32(c::NFTNL_EXPR_LOOKUP_SREG, reg).text(c::NFTNL_EXPR_LOOKUP_SET, &Ident::new(ANONYMOUS))
             }
@@ -278,16 +293,11 @@ impl Expr {
             Self::ImmediateZone(zone) => {
                 Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, reg).data(c::NFTNL_EXPR_IMM_DATA, &zone.to_ne_bytes())
             }
-            Self::Redirect => {
-                Native::new(c"redir").u32(c::NFTNL_EXPR_REDIR_REG_PROTO_MIN, reg).u32(c::NFTNL_EXPR_REDIR_FLAGS, 2)
-            }
+            Self::Redirect => Native::new(c"redir").u32(c::NFTNL_EXPR_REDIR_REG_PROTO_MIN, reg).u32(c::NFTNL_EXPR_REDIR_FLAGS, 2),
             Self::RejectTcpReset => Native::new(c"reject").u32(c::NFTNL_EXPR_REJECT_TYPE, 1).u8(c::NFTNL_EXPR_REJECT_CODE, 0),
-            Self::RejectAdminProhibited => {
-                Native::new(c"reject").u32(c::NFTNL_EXPR_REJECT_TYPE, 2).u8(c::NFTNL_EXPR_REJECT_CODE, 3)
-            }
+            Self::RejectAdminProhibited => Native::new(c"reject").u32(c::NFTNL_EXPR_REJECT_TYPE, 2).u8(c::NFTNL_EXPR_REJECT_CODE, 3),
             Self::Verdict(verdict) => {
-                let immediate =
-                    Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, 0).u32(c::NFTNL_EXPR_IMM_VERDICT, verdict.code());
+                let immediate = Native::new(c"immediate").u32(c::NFTNL_EXPR_IMM_DREG, 0).u32(c::NFTNL_EXPR_IMM_VERDICT, verdict.code());
                 match verdict.chain() {
                     Some(chain) => immediate.text(c::NFTNL_EXPR_IMM_CHAIN, chain),
                     None => immediate,

@@ -325,7 +325,11 @@ impl Element {
 pub(crate) enum Object {
     Counter(Ident),
     /// Seconds for each state; 0 = the kernel's own. `states` are those of `protocol` in libnftnl's order.
-    CtTimeout { name: Ident, protocol: u8, states: [u32; 11] },
+    CtTimeout {
+        name: Ident,
+        protocol: u8,
+        states: [u32; 11],
+    },
 }
 
 impl Object {

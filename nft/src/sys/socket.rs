@@ -1,6 +1,9 @@
 //! The netlink socket: what is sent is answered before the call returns, so nothing here ever waits.
 
-use std::{io, os::fd::{AsRawFd, BorrowedFd}};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use nix::{
     errno::Errno,
@@ -123,9 +126,7 @@ impl Netlink {
         let first = self.seq;
         let last = batch.len() as u32;
         self.seq = self.seq.wrapping_add(last + 2);
-        let refused = |(table, what), errno| {
-            SendError::Refused(Refused { table, what, source: io::Error::from_raw_os_error(errno) })
-        };
+        let refused = |(table, what), errno| SendError::Refused(Refused { table, what, source: io::Error::from_raw_os_error(errno) });
         let bytes = batch.finish(first).map_err(|what| refused((None, what), libc_einval()))?;
         self.send(bytes).map_err(|error| SendError::Lost(Lost(error)))?;
         let mut failed: Option<(u32, i32)> = None;

@@ -59,10 +59,8 @@ fn check(name: &str, listing: &str) {
 fn a_full_policy_reads_as_it_stands() {
     in_namespace(|| {
         crate::world::device("eth0");
-        let leases = [
-            lease("alerts.pagerduty", "203.0.113.7", "events.pagerduty.com", 600),
-            lease("apis", "2001:db8::7", "api.example.com", 60),
-        ];
+        let leases =
+            [lease("alerts.pagerduty", "203.0.113.7", "events.pagerduty.com", 600), lease("apis", "2001:db8::7", "api.example.com", 60)];
         let _ = shared().install(&full(), &leases).unwrap();
         let listing = run("nft", &["list", "ruleset"]);
         check("full.nft", &masked(&listing));

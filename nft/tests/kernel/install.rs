@@ -49,7 +49,10 @@ fn installing_twice_changes_nothing() {
     in_namespace(|| {
         crate::world::device("eth0");
         let mut firewall = shared();
-        let mut rules = ruleset(vec![opening(1, "web", Ports::tcp_port(443)), opening(2, "all", Ports::new([PortRange::new(0, 65535).unwrap()], [], true))]);
+        let mut rules = ruleset(vec![
+            opening(1, "web", Ports::tcp_port(443)),
+            opening(2, "all", Ports::new([PortRange::new(0, 65535).unwrap()], [], true)),
+        ]);
         rules.openings[1].ranges = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         rules.denies = vec![Deny { ranges: vec!["10.1.0.0/16".parse().unwrap()], ports: None }];
         let leases = [lease("web", "198.51.100.1", "stays", 5000)];
@@ -105,7 +108,9 @@ fn ranges_and_ports_move_about_between_installations() {
 fn two_hundred_openings_and_two_thousand_leases_fit_one_step() {
     in_namespace(|| {
         let mut firewall = shared();
-        let openings: Vec<_> = (1..=200).map(|id| opening(id, &format!("policy.rule-{id}"), Ports::new([PortRange::single(443), PortRange::single(id)], [], true))).collect();
+        let openings: Vec<_> = (1..=200)
+            .map(|id| opening(id, &format!("policy.rule-{id}"), Ports::new([PortRange::single(443), PortRange::single(id)], [], true)))
+            .collect();
         let leases: Vec<Lease> = (0..2000_u32)
             .map(|n| Lease {
                 key: format!("policy.rule-{}", n % 200 + 1),

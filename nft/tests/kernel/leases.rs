@@ -55,9 +55,7 @@ fn a_full_set_disturbs_only_its_own_answer() {
         let refresh = change("web", "198.51.100.1", "a", 600, Kind::Refresh);
         let answers = [
             one(change("db", "198.51.100.8", "db.example", 60, Kind::Add)),
-            Answer {
-                changes: vec![change("db", "198.51.100.9", "x", 60, Kind::Add), change("web", "198.51.100.3", "c", 60, Kind::Add)],
-            },
+            Answer { changes: vec![change("db", "198.51.100.9", "x", 60, Kind::Add), change("web", "198.51.100.3", "c", 60, Kind::Add)] },
             one(refresh),
             one(change("web", "2001:db8::3", "c", 60, Kind::Add)),
         ];
@@ -132,12 +130,7 @@ fn a_restarted_process_reads_everything_back() {
             back.openings.iter().map(|opening| (opening.key.as_str(), opening.id.get(), opening.fingerprint)).collect();
         assert_eq!(
             keys,
-            [
-                ("web", 1, 0xfeed_0001),
-                ("db", 2, 0xfeed_0002),
-                (key.as_str(), 3, 0xfeed_0003),
-                ("ranges-only", 4, 0xfeed_0004)
-            ]
+            [("web", 1, 0xfeed_0001), ("db", 2, 0xfeed_0002), (key.as_str(), 3, 0xfeed_0003), ("ranges-only", 4, 0xfeed_0004)]
         );
         assert_eq!(back.retained, [nft::RuleId::new(9).unwrap()]);
         assert_eq!(back.leases.len(), 3);
