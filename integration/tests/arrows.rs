@@ -154,11 +154,8 @@ fn every_file_says_what_it_promises_and_fits_the_eye() {
         let source = fs::read_to_string(&path).unwrap();
         let shown = path.strip_prefix(root()).unwrap().display();
         let lines = source.lines().count();
-        // A test may tell a long story; what it tests may not.
-        let is_test = path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
-        let most = if is_test { 500 } else { 400 };
-        if lines > most {
-            faults.push(format!("{shown} has {lines} lines, more than {most}"));
+        if lines > 400 {
+            faults.push(format!("{shown} has {lines} lines, more than 400"));
         }
         // `foo/tests.rs` is part of foo.rs, which says it.
         if !path.ends_with("tests.rs") && !source.starts_with("//! ") {

@@ -67,8 +67,20 @@ fn sentence(said: &Finished, what: &str) -> String {
 /// The ruleset as it stands, without what goes on by itself.
 fn ruleset(pod: &Pod) -> String {
     let listed = pod.command("nft").args(["list", "ruleset"]).output().expect_ok("nft list ruleset");
-    let still = |word: &str| !word.ends_with("ms") && word.parse::<u64>().is_err();
-    listed.lines().map(|line| line.split_whitespace().filter(|word| still(word)).collect::<Vec<_>>().join(" ") + "\n").collect()
+    let mut still = String::new();
+    let mut before = "";
+    for line in listed.lines() {
+        for word in line.split_whitespace() {
+            // Counters, and the time that leases have left.
+            if before != "expires" && word.parse::<u64>().is_err() {
+                still += word;
+                still.push(' ');
+            }
+            before = word;
+        }
+        still.push('\n');
+    }
+    still
 }
 
 /// Wrong values of `run`: flag, variable, value, exit code, what is said.
