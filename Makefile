@@ -11,7 +11,7 @@ endif
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 nftables python3 util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) busybox-static conntrack curl iputils-ping libcap2-bin musl-tools nsd procps unbound
+TEST_PACKAGES := $(DEMO_PACKAGES) conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps unbound
 TOOLS := $(CURDIR)/target/tools
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
 DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
@@ -61,8 +61,8 @@ build: ## The release binary
 # Tools that no Debian package has. Unoptimised: they run once, building them takes most of the time.
 $(TOOLS)/bin/cargo-nextest:
 	@echo "== building cargo-nextest (once)"
-	cargo install --quiet --debug --locked --root "$(TOOLS)" --no-default-features --features default-no-update cargo-nextest
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$(TOOLS)" --no-default-features --features default-no-update cargo-nextest
 
 $(TOOLS)/bin/cargo-deny:
 	@echo "== building cargo-deny (once)"
-	cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-deny
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$(TOOLS)" cargo-deny
