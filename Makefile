@@ -50,7 +50,7 @@ deny: $(DENY) ## Licences, sources and banned crates
 	"$(DENY)" --offline --locked check licenses bans sources
 
 bench: ## The budgets, measured: start, memory, size, time added to a question
-	@scripts/packages $(TEST_PACKAGES)
+	@scripts/packages $(TEST_PACKAGES) dnsmasq-base
 	cargo build --locked --release -p sidecar -p integration --bins
 	$(SUDO) target/release/budgets
 
