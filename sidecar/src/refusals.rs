@@ -8,6 +8,7 @@ use dnsproxy::{Event, Observer, Outcome};
 use policies::Reason;
 
 use crate::exit::chain;
+use crate::worker::selftest;
 
 /// Lines a second at the most; the others are counted in the next second's first line.
 const LINES_A_SECOND: u64 = 20;
@@ -53,6 +54,8 @@ impl Observer for RefusalLog {
     fn told(&self, event: &Event<'_>) {
         let (name, rtype) = (event.query.name(), event.query.rtype());
         match event.outcome {
+            // The self-test's own question is no app's.
+            Outcome::Refused(refusal) if refusal.name().to_string() == selftest::NAME => {}
             Outcome::Refused(refusal) => {
                 if let Some(left_out) = self.due() {
                     let looked = (refusal.reason() == Reason::NoPolicy).then_some(&self.looked);

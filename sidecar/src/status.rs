@@ -92,21 +92,21 @@ pub struct LastError {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.not_ready_because {
-            Some(why) if !self.ready => write!(f, "not ready: {}", one_line(why))?,
-            _ if self.ready => f.write_str("ready")?,
-            _ => f.write_str("not ready")?,
+        if !self.ready {
+            // What else there is to say may be of before: the reason alone is what helps.
+            let why = self.not_ready_because.as_deref().unwrap_or("it does not say why");
+            return write!(f, "not ready: {}", one_line(why));
         }
+        f.write_str("ready")?;
         let selecting = self.policies.iter().filter(|file| file.selects_this_pod).count();
-        write!(
-            f,
-            "; {} of {} policy files select this pod, {} rules, {} addresses open; {}",
-            selecting,
-            self.policies.len(),
-            self.rules,
-            self.leases,
-            self.mode
-        )?;
+        match (selecting, self.policies.len()) {
+            (0, read) => write!(f, "; no policy selects this pod, nothing leaves ({read} files read)")?,
+            (_, read) => write!(
+                f,
+                "; {selecting} of {read} policy files select this pod, {} rules, {} addresses open; {}",
+                self.rules, self.leases, self.mode
+            )?,
+        }
         let down: Vec<&str> = self.upstreams.iter().filter(|u| !u.answers).map(|u| u.address.as_str()).collect();
         if !down.is_empty() {
             write!(f, "; not answering: {}", down.join(", "))?;
@@ -115,8 +115,8 @@ impl fmt::Display for Status {
             f.write_str("; no raw guard")?;
         }
         match &self.last_error {
-            Some(error) if self.ready => write!(f, "; last error: {}", one_line(&error.what)),
-            _ => Ok(()),
+            Some(error) => write!(f, "; last error: {}", one_line(&error.what)),
+            None => Ok(()),
         }
     }
 }
@@ -124,4 +124,43 @@ impl fmt::Display for Status {
 /// The first line of a text: the startup probe's output becomes an Event, which is one line.
 fn one_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(ready: bool) -> Status {
+        Status {
+            pid: 7,
+            version: "0.1.0".to_owned(),
+            ready,
+            not_ready_because: (!ready).then(|| "web.toml:5: unknown key `host`\nand a drawing".to_owned()),
+            mode: "enforce".to_owned(),
+            generation: "0".to_owned(),
+            policies: Vec::new(),
+            rules: 2,
+            leases: 3,
+            upstreams: vec![UpstreamStatus { address: "10.96.0.10:53".to_owned(), answers: false }],
+            loads: 1,
+            table_restored: 0,
+            raw_guard: false,
+            queries: Queries::default(),
+            last_error: None,
+        }
+    }
+
+    #[test]
+    fn one_line_for_people() {
+        assert_eq!(status(false).to_string(), "not ready: web.toml:5: unknown key `host`");
+        let mut held = status(true);
+        assert_eq!(
+            held.to_string(),
+            "ready; no policy selects this pod, nothing leaves (0 files read); not answering: 10.96.0.10:53; no raw guard"
+        );
+        held.policies = vec![PolicyFileStatus { path: "web.toml".to_owned(), sha256: String::new(), selects_this_pod: true }];
+        held.last_error = Some(LastError { at: 1, what: "one\ntwo".to_owned() });
+        (held.raw_guard, held.upstreams) = (true, Vec::new());
+        assert_eq!(held.to_string(), "ready; 1 of 1 policy files select this pod, 2 rules, 3 addresses open; enforce; last error: one");
+    }
 }

@@ -11,7 +11,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A question for the A record of `portreeve.invalid`, a name that nobody can have (RFC 6761 §6.4), so that no policy permits it
+/// The name that is asked for; the log leaves it out.
+pub const NAME: &str = "portreeve.invalid";
+
+/// A question for the A record of [`NAME`], a name that nobody can have (RFC 6761 §6.4), so that no policy permits it
 /// and no upstream is asked.
 const QUESTION: &[u8] = b"\x50\x52\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09portreeve\x07invalid\x00\x00\x01\x00\x01";
 
