@@ -118,10 +118,11 @@ impl Problems {
         self.list.iter()
     }
 
-    /// Adds others to these.
+    /// Adds others to these; what is said already is not said twice.
     pub fn extend(&mut self, others: Problems) {
         self.list.extend(others.list);
         self.sort();
+        self.list.dedup();
     }
 
     /// The report: for each file a heading (`2 errors, 1 warning in FILE`), then each problem under its line; of more than a

@@ -132,14 +132,36 @@ pub enum PolicyCommand {
     /// Say every problem of the files, under its line; exit 2 if there is an error
     Check(CheckArgs),
     /// Run the [[expect]] tests of the files; exit 1 if one fails
-    Test(CheckArgs),
+    Test(TestArgs),
     /// Say what a policy does with HOST[:PORT[/PROTO]] and why; exit 0 permitted, 1 refused
     Explain(ExplainArgs),
     /// List what `use = [...]` can name
     Presets(PresetsArgs),
 }
 
-/// Which files, and for which pod.
+/// The pod that is judged for; without both, one that each file selects (`check`) or that the first does (`explain`).
+#[derive(Debug, Args)]
+pub struct PodArgs {
+    /// Only the files that select a pod of this namespace [default: a pod that the file selects]
+    #[arg(long, value_name = "NS")]
+    pub namespace: Option<String>,
+    /// A label of that pod; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+}
+
+/// What `policy test` takes.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Policy files, or directories of them; each file is tested for a pod that it selects
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `policy check` takes.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Policy files, or directories of them
@@ -148,12 +170,9 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Only the files that select this namespace (and labels) [default: all files given]
-    #[arg(long, value_name = "NS")]
-    pub namespace: Option<String>,
-    /// A label of the pod, for [select]
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub label: Vec<String>,
+    /// For which pod.
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 /// What `policy explain` takes.
@@ -165,12 +184,9 @@ pub struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Only the files that select this namespace (and labels) [default: all files given]
-    #[arg(long, value_name = "NS")]
-    pub namespace: Option<String>,
-    /// A label of the pod, for [select]
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub label: Vec<String>,
+    /// For which pod.
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 /// What `policy presets` takes.

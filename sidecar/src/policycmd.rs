@@ -3,11 +3,11 @@
 pub mod explain;
 pub mod files;
 
-use policies::{Style, Surroundings, run_expectations};
+use policies::{Policy, PolicyFile, Style, Surroundings, run_expectations};
 use serde::Serialize;
 
 use self::files::{Files, ProblemReport};
-use crate::cli::{CheckArgs, PolicyCommand, PresetsArgs};
+use crate::cli::{CheckArgs, PolicyCommand, PresetsArgs, TestArgs};
 use crate::exit::{Exit, Failure};
 use crate::loader::today;
 use crate::output;
@@ -34,9 +34,15 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let files = Files::read(&args.paths)?;
     let mut problems = files.problems.clone();
     if let Some(parsed) = files.whole() {
-        match files::compile(parsed, &files::pod(args.namespace.as_deref(), &args.label, parsed)?, &Surroundings::stand_in(today())) {
-            Ok(policy) => problems.extend(policy.warnings().clone()),
-            Err(more) => problems.extend(more),
+        let pods = match files::pod(&args.pod)? {
+            Some(pod) => vec![pod],
+            None => parsed.iter().map(PolicyFile::selected_pod).collect(),
+        };
+        for pod in pods {
+            match Policy::compile(parsed, &pod, &Surroundings::stand_in(today())) {
+                Ok(policy) => problems.extend(policy.warnings().clone()),
+                Err(more) => problems.extend(more),
+            }
         }
     }
     if args.json {
@@ -54,7 +60,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     Ok(if problems.has_errors() { Exit::Usage } else { Exit::Success })
 }
 
-fn test(args: &CheckArgs) -> Result<Exit, Failure> {
+fn test(args: &TestArgs) -> Result<Exit, Failure> {
     let files = Files::read(&args.paths)?;
     let parsed = files.whole_or_report()?;
     let reports = run_expectations(parsed, &Surroundings::stand_in(today())).map_err(|problems| files::broken(&problems))?;
@@ -90,4 +96,29 @@ fn presets(args: &PresetsArgs) -> Result<Exit, Failure> {
         output::line(&format!("{:width$}  {}", preset.name, preset.opens))?;
     }
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::PodArgs;
+
+    /// A deny that covers the stand-in resolver is wrong only together with the pod's surroundings.
+    #[test]
+    fn check_judges_each_file_for_a_pod_that_it_selects() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, rest: &str| {
+            let text = format!("version = 1\nname = \"{name}\"\n[select]\nnamespaces = [\"{name}\"]\n{rest}");
+            fs::write(dir.path().join(format!("{name}.toml")), text).unwrap();
+        };
+        file("a", "[[allow]]\nname = \"web\"\nhosts = [\"a.example\"]\nports = [\"443\"]\n");
+        file("b", "[[deny]]\ncidrs = [\"10.96.0.0/16\"]\n");
+        let check = |namespace: Option<&str>| {
+            let pod = PodArgs { namespace: namespace.map(str::to_owned), label: Vec::new() };
+            check(&CheckArgs { paths: vec![dir.path().to_owned()], json: true, pod }).unwrap()
+        };
+        assert_eq!((check(None), check(Some("a")), check(Some("b"))), (Exit::Usage, Exit::Success, Exit::Usage));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use policies::{Decision, Surroundings, Target};
+use policies::{Decision, Policy, PolicyFile, Surroundings, Target};
 
 use super::files::{self, Files};
 use crate::cli::ExplainArgs;
@@ -27,8 +27,10 @@ pub fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let files = Files::read(&paths)?;
     let parsed = files.whole_or_report()?;
     let target: Target = text.parse().map_err(|source| Failure::usage(TargetNotUnderstood { text: text.clone(), source }))?;
-    let pod = files::pod(args.namespace.as_deref(), &args.label, parsed)?;
-    let policy = files::compile(parsed, &pod, &Surroundings::stand_in(today())).map_err(|problems| files::broken(&problems))?;
+    // Without a pod: one that the first app's file selects.
+    let first = || parsed.iter().find(|file| !file.is_platform()).or(parsed.first()).map(PolicyFile::selected_pod).unwrap_or_default();
+    let pod = files::pod(&args.pod)?.unwrap_or_else(first);
+    let policy = Policy::compile(parsed, &pod, &Surroundings::stand_in(today())).map_err(|problems| files::broken(&problems))?;
     let explanation = policies::explain(&policy, &target);
     if args.json {
         output::json(&explanation)?;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use policies::{Pod, Policy, PolicyFile, Problem, Problems, Severity, Style, Surroundings};
+use policies::{Pod, PolicyFile, Problem, Problems, Severity, Style};
 use serde::Serialize;
 
+use crate::cli::PodArgs;
 use crate::exit::Failure;
 use crate::sources::Sources;
 
@@ -96,21 +97,15 @@ pub fn broken(problems: &Problems) -> Failure {
     Failure::usage(NoFilesError::Broken(format!("the policy has errors\n{}", problems.render(Style::Plain).trim_end())))
 }
 
-/// Compiles the files that select `pod`.
-pub fn compile(files: &[PolicyFile], pod: &Pod, surroundings: &Surroundings) -> Result<Policy, Problems> {
-    Policy::compile(files, pod, surroundings)
-}
-
-/// The pod that was described, or one that the first file (the first app's, if there is one) selects.
-pub fn pod(namespace: Option<&str>, labels: &[String], files: &[PolicyFile]) -> Result<Pod, Failure> {
-    if namespace.is_none() && labels.is_empty() {
-        let first = files.iter().find(|file| !file.is_platform()).or(files.first());
-        return Ok(first.map(PolicyFile::selected_pod).unwrap_or_default());
+/// The pod that was described on the command line, if one was.
+pub fn pod(args: &PodArgs) -> Result<Option<Pod>, Failure> {
+    if args.namespace.is_none() && args.label.is_empty() {
+        return Ok(None);
     }
-    let mut pod = Pod { namespace: namespace.unwrap_or_default().to_owned(), ..Pod::default() };
-    for label in labels {
+    let mut pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), ..Pod::default() };
+    for label in &args.label {
         let (key, value) = label.split_once('=').ok_or_else(|| Failure::usage(NoFilesError::Label(label.clone())))?;
         pod.labels.insert(key.to_owned(), value.to_owned());
     }
-    Ok(pod)
+    Ok(Some(pod))
 }
