@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::gettid;
@@ -189,9 +190,22 @@ pub fn set_sysctl(key: &str, value: &str) {
 fn make() -> (i32, Doors) {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("a network and a mount namespace");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private mounts");
+    match mount(None::<&str>, "/", None::<&str>, private, None::<&str>) {
+        Ok(()) => {}
+        // The root of a chroot is no mount: what is mounted below it is made private one by one.
+        Err(Errno::EINVAL) => own_mounts().iter().for_each(|path| {
+            mount(None::<&str>, path.as_str(), None::<&str>, private, None::<&str>).expect("a private mount");
+        }),
+        Err(errno) => panic!("private mounts: {errno}"),
+    }
     let door = |kind: &str| Arc::new(File::open(format!("/proc/thread-self/ns/{kind}")).expect("own namespace"));
     (gettid().as_raw(), Doors { net: door("net"), mounts: door("mnt") })
+}
+
+/// Where something is mounted, as far as it can be seen from here.
+fn own_mounts() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+    table.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect()
 }
 
 fn keep(inbox: &Receiver<Job>) {

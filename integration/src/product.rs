@@ -185,7 +185,8 @@ struct Launch {
 impl Launch {
     /// `unshare --kill-child` ends the whole PID namespace when the test dies, whatever the worker does about its own parent.
     fn spawn(&self, pod: &Pod) -> Running {
-        let mut command = pod.command("unshare").args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
+        let mut command =
+            pod.command("unshare").args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation=unchanged", "--"]);
         command = command.arg(&self.program).arg("run").args(&self.args);
         for (key, value) in &self.envs {
             command = command.env(key, value);

@@ -111,7 +111,17 @@ fn a_killed_test_leaves_nothing() {
         let _program = pod.command("sleep").arg("3599").spawn();
         let held = pod
             .command("unshare")
-            .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", "sh", "-c", "sleep 3598 & exec sleep 3597"])
+            .args([
+                "--pid",
+                "--fork",
+                "--kill-child=KILL",
+                "--mount-proc",
+                "--propagation=unchanged",
+                "--",
+                "sh",
+                "-c",
+                "sleep 3598 & exec sleep 3597",
+            ])
             .spawn();
         println!("NAMESPACE {}", std::fs::read_link(format!("/proc/{}/ns/net", held.pid())).unwrap().display());
         std::thread::sleep(60 * SECOND);
