@@ -10,7 +10,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
-DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 nftables python3 util-linux
+DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables python3 util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps unbound
 TOOLS := $(CURDIR)/target/tools
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
