@@ -184,7 +184,10 @@ impl Fence {
                 left: element.until().saturating_duration_since(now),
             })
             .collect();
-        let installed = self.firewall.install(&ruleset, &leases)?;
+        let installed = self.firewall.install(&ruleset, &leases);
+        // Which of the two stands is not known then: the kernel is asked before anything else is done.
+        self.unsure |= matches!(installed, Err(InstallError::Unknown(_)));
+        let installed = installed?;
         self.view.note(&installed);
         self.keys = policy.openings().iter().map(|opening| Arc::from(opening.key.as_str())).collect();
         self.ids = ids;
