@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use policies::{Decision, Policy, PolicyFile, Surroundings, Target};
+use policies::{Decision, Pod, Policy, PolicyFile, Surroundings, Target};
 
 use super::files::{self, Files};
 use crate::cli::ExplainArgs;
@@ -38,11 +38,24 @@ pub fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         output::line(&explanation.to_string())?;
         let counted = policy.files().len();
         if counted < parsed.len() {
-            output::line(&format!("(by {counted} of the {} files: the others do not select this pod)", parsed.len()))?;
+            let all = parsed.len();
+            output::line(&format!(
+                "(by the {counted} of {all} files that select a pod {}; --namespace and --label name another)",
+                described(&pod)
+            ))?;
         }
     }
     Ok(match explanation.verdict {
         Decision::Permitted => Exit::Success,
         Decision::Refused => Exit::Refused,
     })
+}
+
+/// The pod in words.
+fn described(pod: &Pod) -> String {
+    let mut marks: Vec<String> = pod.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if !pod.namespace.is_empty() {
+        marks.insert(0, format!("namespace {}", pod.namespace));
+    }
+    if marks.is_empty() { "without namespace and labels".to_owned() } else { format!("with {}", marks.join(", ")) }
 }
