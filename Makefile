@@ -51,7 +51,7 @@ lint: ## Formatting and clippy, warnings are errors
 
 deny: $(DENY) ## Licences, sources and banned crates
 	@echo "== dependency rules"
-	"$(DENY)" --offline --locked check licenses bans sources
+	"$(DENY)" --locked check licenses bans sources
 
 bench: ## The budgets, measured: start, memory, size, time added to a question
 	@scripts/packages $(TEST_PACKAGES) dnsmasq-base

@@ -30,6 +30,17 @@ pub(super) async fn udp(server: SocketAddr, asked: &Asked, identity: Option<Iden
     socket.send(asked.bytes()).map_err(AskError::Socket)?;
     let socket = UdpSocket::from_std(socket.into()).map_err(AskError::Socket)?;
 
+    let heard = hear(&socket, asked, server, counters).await;
+    // Closing costs as much as opening the addresses does, and the reply need not wait for it: after the next look at the sockets.
+    tokio::spawn(async move {
+        tokio::task::yield_now().await;
+        drop(socket);
+    });
+    heard
+}
+
+/// The first datagram that answers the question.
+async fn hear(socket: &UdpSocket, asked: &Asked, server: SocketAddr, counters: &Counters) -> Result<Accepted, AskError> {
     let mut buffer = vec![0; DATAGRAM];
     for _ in 0..MAX_STRAYS {
         let length = socket.recv(&mut buffer).await.map_err(AskError::Socket)?;
