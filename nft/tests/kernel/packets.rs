@@ -157,7 +157,7 @@ fn what_is_permitted_passes_and_the_rest_is_refused_at_once() {
         for address in [PEER4, PEER6] {
             exchange(&mut connect(address, 443).unwrap()).unwrap();
             ask_anew(address, 443).unwrap();
-            run("ping", &["-c", "1", "-W", "1", address]);
+            run("ping", &["-c", "4", "-i", "0.3", "-W", "1", address]);
             refused(address, 22);
             refused(address, 5432);
             assert!(ask_anew(address, 22).is_err());
@@ -249,7 +249,7 @@ fn closed_ports_and_pings_from_outside_are_answered() {
             run("ip", &["neigh", "flush", "all"]);
             for address in [POD4, POD6] {
                 refused(address, 8081);
-                run("ping", &["-c", "1", "-W", "1", address]);
+                run("ping", &["-c", "4", "-i", "0.3", "-W", "1", address]);
                 let udp = UdpSocket::bind(if address == POD4 { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
                 udp.connect(SocketAddr::new(ip(address), 8081)).unwrap();
                 udp.send(b"x").unwrap();

@@ -91,8 +91,9 @@ impl Peer {
         });
         run("ip", &["-6", "route", "add", "default", "via", PEER6]);
         // Both ends are up once the first neighbour has answered.
-        run("ping", &["-c", "1", "-W", "2", PEER4]);
-        run("ping", &["-c", "1", "-W", "2", PEER6]);
+        // ping is content with one answer of four: with another test's stream on the same cores a packet can be lost between the two.
+        run("ping", &["-c", "4", "-i", "0.3", "-W", "2", PEER4]);
+        run("ping", &["-c", "4", "-i", "0.3", "-W", "2", PEER6]);
         peer
     }
 
