@@ -9,14 +9,16 @@
 //! The kernel is reached through the trait [`Gate`] alone, so this crate needs no rights and no unsafe code. README.md beside this
 //! crate says what was decided and what is bounded by how much.
 #![forbid(unsafe_code)]
-
+#![allow(dead_code)]
 mod answer;
+mod body;
 mod config;
 mod gate;
 mod listener;
 mod observer;
 mod proxy;
 mod query;
+mod question;
 mod refusal;
 mod reply;
 mod resolve;
