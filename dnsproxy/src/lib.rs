@@ -12,6 +12,7 @@
 #![allow(dead_code)]
 mod answer;
 mod body;
+mod cache;
 mod config;
 mod gate;
 mod listener;
