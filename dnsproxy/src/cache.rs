@@ -18,7 +18,7 @@ use std::time::Instant;
 use quick_cache::{DefaultHashBuilder, unsync};
 
 use self::{
-    entry::{Key, Kept},
+    entry::{Kept, Key},
     weight::{Freed, Weight},
 };
 use crate::{
@@ -84,14 +84,11 @@ impl Cache {
     /// - `era`: the number of the policy and of the gate's state that it was judged under; it is handed back with the answer.
     ///
     /// With less than a second left of either it is never [`fresh`](Self::fresh), but may be told [`stale`](Self::stale). Not kept at all,
-    /// while the earlier one is gone nonetheless: what is larger than nine tenths of the bound, has more than 255 authority records or a
-    /// name of more than 255 octets.
+    /// while the earlier one is gone nonetheless: what takes more than nine tenths of the room, or has more than 255 authority records.
     pub(crate) fn keep(&mut self, question: Question<'_>, body: &Body, ttl: u32, lease: Option<Instant>, era: u32, now: Instant) {
-        let kept = self
-            .end(ttl, lease, now)
-            .and_then(|end| Kept::new(body, end, era))
-            .and_then(|kept| Some((Key::new(question)?, kept)));
-        let Some((key, kept)) = kept else { return self.forget(question) };
+        let kept = self.end(ttl, lease, now).and_then(|end| Kept::new(body, end, era));
+        let Some(kept) = kept else { return self.forget(question) };
+        let key = Key::new(question);
         let mut freed = 0;
         self.heap += weight::heap(&key, &kept);
         self.entries.insert_with_lifecycle(key, kept, &mut freed);

@@ -20,10 +20,9 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// `None` if the name is longer than any name.
-    pub(super) fn new(question: Question<'_>) -> Option<Self> {
+    pub(super) fn new(question: Question<'_>) -> Self {
         let Question { name, rtype, dnssec_ok, checking_disabled } = question;
-        (name.len() <= 255).then(|| Self { name: name.into(), rtype, dnssec_ok, checking_disabled })
+        Self { name: name.into(), rtype, dnssec_ok, checking_disabled }
     }
 
     fn question(&self) -> Question<'_> {

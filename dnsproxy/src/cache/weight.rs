@@ -7,7 +7,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, unsyn
 
 use super::{
     Bounds,
-    entry::{Key, Kept},
+    entry::{Kept, Key},
 };
 
 /// Octets of a slot in the library's slab: [`Key`] and [`Kept`], its two links, its note of use. A test holds it to what the library says.
