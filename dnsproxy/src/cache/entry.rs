@@ -29,7 +29,7 @@ impl Key {
         Question { name: &self.name, rtype: self.rtype, dnssec_ok: self.dnssec_ok, checking_disabled: self.checking_disabled }
     }
 
-    /// Octets of the name.
+    /// Octets of its name.
     pub(super) fn len(&self) -> usize {
         self.name.len()
     }
