@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 mod answer;
+mod asking;
 mod body;
 mod config;
 mod gate;
