@@ -83,16 +83,44 @@ pub(super) struct Manner {
     pub(super) edns: bool,
 }
 
+/// What a server seems not to know, learnt from a question that went well only without it.
+///
+/// It takes two such in a row, so that one forged refusal does not lower the guard for an hour; and it is not prolonged, so that after
+/// an hour it is tried anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habit {
+    in_a_row: u8,
+    until: Option<Instant>,
+}
+
+impl Habit {
+    fn holds(self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Notes a question that went well, `without` it or with.
+    fn note(&mut self, without: bool, now: Instant) {
+        if !without {
+            *self = Self::default();
+        } else if !self.holds(now) {
+            self.in_a_row += 1;
+            if self.in_a_row >= 2 {
+                *self = Self { in_a_row: 0, until: Some(now + REMEMBER) };
+            }
+        }
+    }
+}
+
 /// One server and what was learnt about it.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// Smoothed round-trip and its variance (RFC 6298 §2).
     round_trip: Option<(Duration, Duration)>,
-    /// Until when 0x20 tells nothing about its answers.
-    changes_case: Option<Instant>,
-    /// Until when it is asked without OPT (RFC 6891 §6.2.2).
-    lacks_edns: Option<Instant>,
+    /// It answers with the name in another case than it was asked in, so 0x20 tells nothing about its answers.
+    changes_case: Habit,
+    /// It does not know EDNS, and is asked without OPT (RFC 6891 §6.2.2).
+    lacks_edns: Habit,
     /// The last packet of its that answered a question.
     sign_of_life: Option<Instant>,
     silent_in_a_row: u64,
@@ -112,8 +140,8 @@ impl Server {
         Self {
             address,
             round_trip: None,
-            changes_case: None,
-            lacks_edns: None,
+            changes_case: Habit::default(),
+            lacks_edns: Habit::default(),
             sign_of_life: None,
             silent_in_a_row: 0,
             errors_in_a_row: 0,
@@ -147,26 +175,23 @@ impl Server {
 
     /// How it is to be asked now.
     pub(super) fn manner(&self, now: Instant) -> Manner {
-        let holds = |until: Option<Instant>| until.is_some_and(|until| now < until);
-        Manner { mixed_case: !holds(self.changes_case), edns: !holds(self.lacks_edns) }
+        Manner { mixed_case: !self.changes_case.holds(now), edns: !self.lacks_edns.holds(now) }
     }
 
-    /// Whether a question that another server is asked goes to this one as well: to see whether it lives again, or how fast it is.
-    /// `drawn` is true for one question in many. A yes is taken for done.
-    pub(super) fn takes_extra(&mut self, drawn: bool, now: Instant) -> bool {
-        let wanted = drawn || self.round_trip.is_none() || self.is_down();
-        if !wanted || self.next_extra.is_some_and(|next| now < next) {
-            return false;
-        }
-        let pause = if self.is_down() {
-            let pause = self.probe_wait;
+    /// Whether a question that another server is asked should go to this one as well: to see whether it lives again, or how fast it is.
+    /// `drawn` is true for one question in many.
+    pub(super) fn wants_extra(&self, drawn: bool, now: Instant) -> bool {
+        (drawn || self.round_trip.is_none() || self.is_down()) && self.next_extra.is_none_or(|next| next <= now)
+    }
+
+    /// Notes that such a copy is sent: the next one has to wait.
+    pub(super) fn extra_sent(&mut self, now: Instant) {
+        let mut pause = MEASURE;
+        if self.is_down() {
+            pause = self.probe_wait;
             self.probe_wait = (pause * 2).min(PROBE.1);
-            pause
-        } else {
-            MEASURE
-        };
+        }
         self.next_extra = Some(now + pause);
-        true
     }
 
     /// Notes an answer to a question asked in such a manner.
@@ -179,14 +204,8 @@ impl Server {
             None => (after, after / 2),
             Some((smoothed, variance)) => (smoothed * 7 / 8 + after / 8, variance * 3 / 4 + smoothed.abs_diff(after) / 4),
         });
-        // Only what went well is learnt from, and not prolonged by itself: an hour later it is tried anew.
-        let known = self.manner(now);
-        if known.mixed_case && !manner.mixed_case {
-            self.changes_case = Some(now + REMEMBER);
-        }
-        if known.edns && !manner.edns {
-            self.lacks_edns = Some(now + REMEMBER);
-        }
+        self.changes_case.note(!manner.mixed_case, now);
+        self.lacks_edns.note(!manner.edns, now);
     }
 
     /// Notes an answer that helps nobody: an error code, or octets that cannot be read.
