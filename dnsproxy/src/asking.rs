@@ -41,7 +41,7 @@ use octets::Asked;
 use pool::Pool;
 use random::Random;
 use server::Server;
-pub use server::{Trouble, UpstreamHealth};
+pub(crate) use server::UpstreamHealth;
 use socket::Post;
 pub(crate) use streams::{StreamDone, Streams};
 use tries::{InFlight, Pending, Purpose};
@@ -192,7 +192,10 @@ impl Asking {
                 pending.spoken &= !bit(slot);
                 pending.asked_in_round &= !bit(slot);
                 if pending.main.is_none() {
-                    pending.resume.get_or_insert(now);
+                    match pending.purpose {
+                        Purpose::Answer => pending.resume = Some(now),
+                        Purpose::Measure(_) => pending.deadline = now,
+                    }
                     pending.due = pending.due.min(now);
                     self.next_due = Some(now);
                 }
@@ -238,7 +241,8 @@ impl Asking {
     /// Sends all that waits to be sent. To be called at the end of each round: `ask`, `readable`, `tick` and `streamed` all may leave
     /// something.
     pub(crate) fn flush(&mut self, now: Instant) {
-        for place in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for place in dirty.drain(..) {
             let (Some(socket), Some(post)) = (self.pool.get(place), &mut self.post) else { continue };
             if let Err(error) = socket.send(post) {
                 tracing::debug!(%error, "a question could not be sent");
@@ -246,6 +250,7 @@ impl Asking {
                 self.next_due = Some(now);
             }
         }
+        self.dirty = dirty;
     }
 
     /// Whether the token is of a socket here.

@@ -28,7 +28,8 @@ impl Asking {
     }
 
     fn drain(&mut self, place: u32, post: &mut Post, now: Instant, settle: Settle<'_>) {
-        while let Some(socket) = self.pool.get(place) {
+        let Some(serial) = self.pool.get(place).map(|socket| socket.serial) else { return };
+        while let Some(socket) = self.pool.get(place).filter(|socket| socket.serial == serial) {
             let received = match socket.receive(post) {
                 Ok(received) => received,
                 Err(Errno::EAGAIN) => return,
@@ -41,6 +42,10 @@ impl Asking {
             for index in 0..received.count {
                 let Some((octets, whole)) = post.message(index) else { break };
                 self.hear(place, octets, whole, now, settle);
+                // What came to a port that is closed by now is no guess at the one that has its place.
+                if self.pool.get(place).is_none_or(|socket| socket.serial != serial) {
+                    return;
+                }
             }
             if received.drained {
                 return;
@@ -76,7 +81,7 @@ impl Asking {
     /// An answer to a try, over whichever transport.
     fn heard(&mut self, of: TryId, heard: Heard, octets: &mut [u8], now: Instant, settle: Settle<'_>) {
         let Some((one, pending)) = self.flight.still(of) else { return };
-        let (slot, manner, sent, index, purpose) = (one.server, one.manner, one.sent, one.pending, pending.purpose);
+        let (slot, manner, sent, streamed, index, purpose) = (one.server, one.manner, one.sent, one.streamed, one.pending, pending.purpose);
         let was_main = pending.main == Some(of);
         let name = pending.asked.name().len();
         let Some(server) = self.servers.get_mut(usize::from(slot)).and_then(Option::as_mut) else { return };
@@ -85,7 +90,10 @@ impl Asking {
         let trouble = match heard {
             Heard::Stray => return,
             Heard::Answer => {
-                server.answered(manner, now.saturating_duration_since(sent), now);
+                server.answered(manner, now);
+                if !streamed {
+                    server.took(now.saturating_duration_since(sent));
+                }
                 if let Some(name) = octets.get_mut(HEADER..HEADER + name) {
                     name.make_ascii_lowercase();
                 }
@@ -102,7 +110,8 @@ impl Asking {
                 return;
             }
             Heard::Truncated => {
-                server.answered(manner, now.saturating_duration_since(sent), now);
+                server.took(now.saturating_duration_since(sent));
+                server.lives(now);
                 if matches!(purpose, Purpose::Measure(_)) {
                     self.drop_question(index);
                 } else {
@@ -152,6 +161,7 @@ impl Asking {
         let Some((one, pending)) = self.flight.still(of) else { return };
         let (index, slot) = (one.pending, one.server);
         let Some(server) = self.servers.get(usize::from(slot)).and_then(Option::as_ref) else { return };
+        one.streamed = true;
         let mut message = Vec::new();
         pending.asked.write(one.id, &one.spelling, one.manner, &mut message);
         let within = pending.deadline.saturating_duration_since(now);

@@ -50,6 +50,7 @@ pub(super) struct Pool {
     first_token: usize,
     identity: Option<Identity>,
     sockets: Slab<Socket>,
+    opened: u64,
     /// For each server the places of the sockets that take questions, and how many it has in all.
     of: [(Vec<u32>, usize); MAX_SERVERS],
 }
@@ -57,7 +58,7 @@ pub(super) struct Pool {
 impl Pool {
     /// No socket yet.
     pub(super) fn new(registry: Registry, first_token: usize, identity: Option<Identity>) -> Self {
-        Self { registry, first_token, identity, sockets: Slab::new(), of: std::array::from_fn(|_| (Vec::new(), 0)) }
+        Self { registry, first_token, identity, sockets: Slab::new(), opened: 0, of: std::array::from_fn(|_| (Vec::new(), 0)) }
     }
 
     /// The socket at a place.
@@ -119,6 +120,8 @@ impl Pool {
         let entry = self.sockets.vacant_entry();
         let place = u32::try_from(entry.key()).map_err(io::Error::other)?;
         socket.register(&self.registry, Token(self.first_token + entry.key()))?;
+        self.opened += 1;
+        socket.serial = self.opened;
         entry.insert(socket);
         active.push(place);
         *all += 1;

@@ -22,8 +22,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 
 /// The last trouble an upstream had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// It did not answer in time.
     TimedOut,
     /// It could not be reached.
@@ -47,29 +46,28 @@ impl std::fmt::Display for Trouble {
 
 /// How an upstream has fared, for people and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UpstreamHealth {
+pub(crate) struct UpstreamHealth {
     /// The server.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Tries that gave an answer.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Tries that gave none.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Tries without a sign of life since the last one with. An error code or a broken answer is a sign of life.
-    pub failed_in_a_row: u64,
+    pub(crate) failed_in_a_row: u64,
     /// How long the last answer took.
-    pub last_answer: Option<Duration>,
+    pub(crate) last_answer: Option<Duration>,
     /// The smoothed round-trip by which servers are ranked.
-    pub round_trip: Option<Duration>,
+    pub(crate) round_trip: Option<Duration>,
     /// The last trouble, whether or not it is over.
-    pub last_trouble: Option<Trouble>,
+    pub(crate) last_trouble: Option<Trouble>,
     /// Whether it keeps the case of names, so that 0x20 guards its answers.
-    pub keeps_case: bool,
+    pub(crate) keeps_case: bool,
 }
 
 impl UpstreamHealth {
     /// Whether it is asked like any other. One never asked counts as up.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.failed_in_a_row < DOWN
     }
 }
@@ -195,17 +193,21 @@ impl Server {
     }
 
     /// Notes an answer to a question asked in such a manner.
-    pub(super) fn answered(&mut self, manner: Manner, after: Duration, now: Instant) {
+    pub(super) fn answered(&mut self, manner: Manner, now: Instant) {
         self.answered += 1;
         self.errors_in_a_row = 0;
         self.lives(now);
+        self.changes_case.note(!manner.mixed_case, now);
+        self.lacks_edns.note(!manner.edns, now);
+    }
+
+    /// Notes how long an answer in a datagram took (RFC 6298 §2.2, §2.3).
+    pub(super) fn took(&mut self, after: Duration) {
         self.last_answer = Some(after);
         self.round_trip = Some(match self.round_trip {
             None => (after, after / 2),
             Some((smoothed, variance)) => (smoothed * 7 / 8 + after / 8, variance * 3 / 4 + smoothed.abs_diff(after) / 4),
         });
-        self.changes_case.note(!manner.mixed_case, now);
-        self.lacks_edns.note(!manner.edns, now);
     }
 
     /// Notes an answer that helps nobody: an error code, or octets that cannot be read.
@@ -231,7 +233,8 @@ impl Server {
         self.last_trouble = Some(Trouble::Garbled);
     }
 
-    fn lives(&mut self, now: Instant) {
+    /// Notes a packet that answered a question of ours.
+    pub(super) fn lives(&mut self, now: Instant) {
         self.sign_of_life = Some(now);
         self.silent_in_a_row = 0;
         self.probe_wait = PROBE.0;

@@ -35,6 +35,8 @@ const SETTLED: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Socket {
     udp: UdpSocket,
+    /// Never used again, unlike the place.
+    pub(super) serial: u64,
     pub(super) server: u8,
     /// Ids under which was asked, with the place of the try, or `SETTLED`.
     ids: HashMap<u16, u32, BuildHasherDefault<IdHasher>>,
@@ -107,6 +109,7 @@ impl Socket {
         socket.connect(&address.into())?;
         Ok(Self {
             udp: UdpSocket::from_std(socket.into()),
+            serial: 0,
             server,
             ids: HashMap::default(),
             waiting: 0,

@@ -66,8 +66,10 @@ pub(super) struct Try {
     pub(super) manner: Manner,
     pub(super) spelling: Spelling,
     pub(super) id: u16,
-    /// The place of the socket that waits for its answer; none once it went over to TCP.
+    /// The place of the socket that waits for its answer; none once it has come.
     pub(super) socket: Option<u32>,
+    /// It went over to TCP.
+    pub(super) streamed: bool,
     pub(super) sent: Instant,
     /// When it counts as lost; none once it did. It stays open then: late is better than not.
     pub(super) due: Option<Instant>,
@@ -105,7 +107,19 @@ impl Pending {
 impl Try {
     /// A try that is about to be sent.
     pub(super) fn new(server: u8, manner: Manner, spelling: Spelling, id: u16, socket: u32, sent: Instant, due: Instant) -> Self {
-        Self { serial: 0, pending: NONE, server, manner, spelling, id, socket: Some(socket), sent, due: Some(due), older: NONE }
+        Self {
+            serial: 0,
+            pending: NONE,
+            server,
+            manner,
+            spelling,
+            id,
+            socket: Some(socket),
+            streamed: false,
+            sent,
+            due: Some(due),
+            older: NONE,
+        }
     }
 }
 
