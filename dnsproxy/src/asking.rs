@@ -277,7 +277,7 @@ impl Asking {
 
     /// When `tick` is due; `None` if nothing waits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.next_due
+        self.next_due.filter(|_| self.flight.len() > 0 || !self.broken.is_empty())
     }
 
     /// Whether no server is known to live: then a question is not likely to be answered.

@@ -199,9 +199,10 @@ fn three_time_outs_make_a_server_the_last_one_and_a_probe_brings_it_back() {
         bed.ask();
         probes.extend(a.drain().into_iter().map(|seen| ((bed.now - begun).as_millis(), seen)));
         let seen = b.take();
+        bed.now += Duration::from_millis(20);
         b.say(&seen.answer(1), &seen);
         bed.outcome();
-        bed.pass(Duration::from_millis(200));
+        bed.pass(Duration::from_millis(180));
     }
     let times: Vec<_> = probes.iter().map(|(at, _)| *at).collect();
     assert!((5..=7).contains(&times.len()), "{times:?}");
@@ -226,6 +227,21 @@ fn three_time_outs_make_a_server_the_last_one_and_a_probe_brings_it_back() {
     let seen = a.take();
     a.say(&seen.answer(2), &seen);
     assert_eq!(bed.outcome().1.answer(), (2, a.address));
+}
+
+#[test]
+fn time_outs_are_not_held_against_a_server_that_has_answered_since() {
+    let server = Scripted::new();
+    let mut bed = Bed::new(&[&server]);
+    for _ in 0..5 {
+        bed.ask();
+        let _ = server.take();
+    }
+    bed.now += Duration::from_millis(100);
+    bed.answered_by(&server, Duration::ZERO);
+    bed.pass(Duration::from_millis(705));
+    assert_eq!(bed.counters.snapshot().upstream_errors, 5);
+    assert!(bed.health()[0].is_up());
 }
 
 #[test]

@@ -107,6 +107,8 @@ fn a_flood_of_strays_closes_the_port_and_asks_over_another() {
     }
     bed.until(|bed| bed.round(Duration::ZERO) || server.peek());
     let again = server.take_with(&mut bed);
+    let place = bed.asking.pool.of_server(0)[0];
+    assert_eq!(bed.asking.pool.get(place).unwrap().strays, 0, "guesses at the old port count at the new one");
     assert_ne!((again.from.port(), again.id()), (seen.from.port(), seen.id()));
     server.say(&again.answer(1), &again);
     let (of, told) = bed.outcome();
