@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// One question in so many goes to another server as well, to measure it.
 const MEASURED: usize = 50;
 
-/// The longest name of a time in which a copy that measures waits for its answer.
+/// How long a copy that measures is in flight at most.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Asking {

@@ -18,7 +18,8 @@ use super::{
 };
 
 impl Asking {
-    /// Reads a socket until it is empty. A token of a socket that is closed by now does no harm.
+    /// Reads a socket until it is empty: to be called for every event of a token here, errors too, for that is how the kernel tells that
+    /// a server cannot be reached. A token of a socket that is closed by now does no harm.
     pub(crate) fn readable(&mut self, token: Token, now: Instant, settle: Settle<'_>) {
         let Some(place) = self.pool.place(token) else { return };
         // The buffers are lent to this loop: what is heard in them changes all the rest.
