@@ -134,8 +134,14 @@ fn what_comes_over_tcp_for_a_settled_question_settles_nothing() {
     let done = bed.stream_done();
     bed.pass(Duration::from_millis(4600));
     assert_eq!(bed.told.len(), 1);
+    // Another question has its place by now.
+    let next = bed.ask();
     let told = &mut bed.told;
     bed.asking.streamed(done, bed.now, &mut |ticket, outcome| told.push((ticket, own(outcome))));
     assert_eq!(bed.told.len(), 1);
+    let seen = server.drain().pop().unwrap();
+    server.say(&seen.answer(2), &seen);
+    bed.until(|bed| bed.told.len() == 2);
+    assert_eq!((bed.told[1].0, bed.told[1].1.answer().0), (next, 2));
     thread.join().unwrap();
 }
