@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nft::{Answer, Change, Firewall, Kind, Log, Opening, Options, Ownership, Ports, Proxy, RawGuard, RuleId, Ruleset, Sizes};
+use nft::{
+    Answers, Change, Firewall, Kind, Log, Opening, OpeningHandle, Options, Ownership, Ports, Proxy, RawGuard, RuleId, Ruleset, Sizes,
+};
 use nix::sched::{CloneFlags, unshare};
 
 const BATCHES: u32 = 2000;
@@ -23,10 +25,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     for kind in [Kind::Add, Kind::Refresh] {
         for size in [1_u32, 8, 32] {
             let _ = firewall.install(&ruleset, &[])?;
+            let openings: Vec<OpeningHandle> = ruleset.openings.iter().filter_map(|opening| firewall.opening(&opening.key)).collect();
+            let mut answers = Answers::new();
             let mut times = Vec::new();
             for batch in 0..BATCHES {
-                let answers: Vec<Answer> = (0..size).map(|n| answer(batch * size + n, kind)).collect();
                 let start = Instant::now();
+                answers.clear();
+                for n in 0..size {
+                    answers.begin();
+                    answers.push(change(&openings, batch * size + n, kind).ok_or("no opening")?);
+                }
                 let results = firewall.commit(&answers);
                 times.push(start.elapsed());
                 results.into_iter().collect::<Result<Vec<()>, _>>()?;
@@ -40,10 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Each answer has another address, spread over the openings.
-fn answer(number: u32, kind: Kind) -> Answer {
-    let key = format!("policy.rule-{}", number % u32::from(OPENINGS) + 1);
+fn change(openings: &[OpeningHandle], number: u32, kind: Kind) -> Option<Change<'static>> {
+    let opening = *openings.get(number as usize % openings.len())?;
     let address = IpAddr::V4(Ipv4Addr::from(0xc612_0000_u32.wrapping_add(number)));
-    Answer { changes: vec![Change { key, address, name: "api.example.com".to_owned(), timeout: Duration::from_secs(300), kind }] }
+    Some(Change { opening, address, name: "api.example.com", timeout: Duration::from_secs(300), kind })
 }
 
 fn ruleset() -> Ruleset {

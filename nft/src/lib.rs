@@ -11,8 +11,8 @@ mod ruleset;
 mod sys;
 
 pub use firewall::{
-    Answer, Change, CommitError, CountError, Counted, Devices, Firewall, InUse, InstallError, Installed, Kind, LEASE_TOLERANCE, Lease,
-    Missing, OpenError, Options, Ownership, RawGuardMissing, RawGuardState, ReadBack, ReadError, RefreshError, Standing,
+    Answers, Change, CommitError, CountError, Counted, Devices, Firewall, InUse, InstallError, Installed, Kind, LEASE_TOLERANCE, Lease,
+    Missing, OpenError, OpeningHandle, Options, Ownership, RawGuardMissing, RawGuardState, ReadBack, ReadError, RefreshError, Standing,
 };
 pub use ports::{PortRange, Ports};
 pub use rule_id::RuleId;

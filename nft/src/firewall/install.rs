@@ -9,7 +9,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    Devices, Firewall, InstallError, LEASE_TOLERANCE, Lease, LeaseSets, Ownership, RawGuardMissing, ReadError, devices, leases,
+    Devices, Firewall, InstallError, LEASE_TOLERANCE, Lease, Ownership, RawGuardMissing, ReadError, devices, leased::LeaseSets, leases,
     standing::Seen,
 };
 use crate::{
@@ -157,12 +157,7 @@ impl Firewall {
         self.send(&mut batch)?;
         self.in_use =
             Some(plan.sets.iter().map(|planned| &planned.set.name).chain(plan.chains.iter().map(|chain| &chain.name)).cloned().collect());
-        self.sets = ruleset
-            .openings
-            .iter()
-            .filter(|opening| opening.leased)
-            .map(|opening| (opening.key.clone(), LeaseSets::of(&opening.key)))
-            .collect();
+        self.leased.replace(ruleset.openings.iter().filter(|opening| opening.leased).map(|opening| opening.key.as_str()));
         self.guarded = matches!(raw_guard, RawGuardState::Standing(_));
         let Tally { kept, added, removed } = tally;
         Ok(Installed { raw_guard, missing: Vec::new(), table_stood, kept, added, removed })
