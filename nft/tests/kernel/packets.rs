@@ -12,11 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nft::{Answer, Deny, Firewall, Kind, PortRange, Ports, RuleId, Ruleset};
+use nft::{Deny, Firewall, Kind, PortRange, Ports, RuleId, Ruleset};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::world::{OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, in_namespace, ip, lease, opening, proxy, ruleset, run, shared};
+use crate::world::{
+    OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, commit, in_namespace, ip, lease, opening, proxy, ruleset, run, shared,
+};
 
 #[path = "packets/guards.rs"]
 mod guards;
@@ -183,8 +185,8 @@ fn a_lease_opens_when_it_is_committed_and_ends() {
         let _servers = servers(&peer, 443);
         let _ = firewall.install(&web(), &[]).unwrap();
         refused(PEER4, 443);
-        let answer = Answer { changes: vec![change("web", PEER4, "a", 1, Kind::Add)] };
-        firewall.commit(&[answer]).remove(0).unwrap();
+        let lease = change(&firewall, "web", PEER4, "a", 1, Kind::Add);
+        commit(&mut firewall, &[&[lease]]).remove(0).unwrap();
         let mut open = connect(PEER4, 443).unwrap();
         exchange(&mut open).unwrap();
         sleep(Duration::from_millis(1300));
