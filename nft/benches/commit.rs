@@ -1,6 +1,7 @@
 //! What a lease costs: batches of 1, 8 and 32 answers, new and refreshed, of one opening and spread over fifty, in a network namespace of its
 //! own.
-//! `cargo bench -p nft` (root). It prints the time of one batch at the median and the 99th percentile, and the time of one lease.
+//! `cargo bench -p nft` (root); `cargo bench -p nft -- Add 50 8` measures one case ten times, for a profiler.
+//! It prints the time of one batch at the median and the 99th percentile, and the time of one lease.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::{
@@ -29,10 +30,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut firewall = Firewall::open_with(Options { ownership: Ownership::Shared, ..Options::default() })?;
     println!("microseconds; CPU is user and system time of this thread");
     println!("{:<10}{:>10}{:>8}{:>10}{:>10}{:>12}{:>12}", "kind", "openings", "answers", "median", "p99", "per lease", "CPU");
+    let one: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for kind in [Kind::Add, Kind::Refresh] {
         for openings in [1, 50] {
             for size in [1, 8, 32] {
-                measure(&mut firewall, kind, openings, size)?;
+                let case = [format!("{kind:?}"), openings.to_string(), size.to_string()];
+                for _ in 0..if one.is_empty() { 1 } else { 10 } {
+                    if one.is_empty() || one == case {
+                        measure(&mut firewall, kind, openings, size)?;
+                    }
+                }
             }
         }
     }

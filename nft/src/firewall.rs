@@ -85,6 +85,8 @@ pub struct Firewall {
     leased: Leased,
     /// The sets and chains of the last installation; `None`: what stands is another process's.
     in_use: Option<HashSet<Ident>>,
+    /// Whether the kernel lets a set's size be changed.
+    sets_grow: bool,
     /// Whether the raw guard stands.
     guarded: bool,
 }
@@ -120,11 +122,19 @@ impl Firewall {
             rows: Vec::new(),
             leased: Leased::default(),
             in_use: None,
+            sets_grow: sets_grow(),
             guarded: false,
         };
         firewall.netlink.has_table(&firewall.inet).map_err(told)?;
         Ok(firewall)
     }
+}
+
+/// Linux 6.5 and later; older ones take the message and change nothing, so there is nothing to try it by.
+fn sets_grow() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(5))
 }
 
 fn told(error: io::Error) -> OpenError {

@@ -25,4 +25,4 @@ pub(crate) use lease::{Act, Lease, Note};
 pub(crate) use object::{
     Chain, Element, Family, Hook, HookKind, MAX_ELEMENTS, Object, Policy, Rule, Set, SetFlags, SetKey, Table, TableFlags,
 };
-pub(crate) use socket::{Lost, Netlink, SendError};
+pub(crate) use socket::{Lost, Netlink, SendError, next_message};

@@ -21,6 +21,9 @@ use crate::{
 /// How often an installation is tried again because something moved under it: a lease ended, a device went.
 const TRIES: u32 = 4;
 
+/// The size that a new set's hash table is made for: 128 places, 1 KiB.
+const FIRST_SIZE: u32 = 64;
+
 /// What an installation did.
 #[derive(Debug)]
 #[must_use]
@@ -194,12 +197,22 @@ impl Firewall {
         for planned in &plan.sets {
             let stands = seen.sets.get(&planned.set.name);
             if stands.is_none_or(|set| fits(&planned.set, set) && set.size != planned.set.size) {
-                batch.set(&self.inet, &planned.set);
+                self.make(batch, &planned.set, stands.is_none());
             }
             if let (None, Content::Intervals(elements)) = (stands, &planned.content) {
                 batch.elements(&self.inet, &planned.set.name, elements);
             }
         }
+    }
+
+    /// Makes a set, or gives the one that stands its size. The kernel makes a new set's hash table for the size that it is told, 4/3 of it
+    /// and up to the next power of two, 8 bytes each: so it is told a small one first, and the true one at once after it. The table grows with
+    /// its elements.
+    fn make(&self, batch: &mut Batch, set: &Set, new: bool) {
+        if new && set.size > FIRST_SIZE && self.sets_grow {
+            batch.set(&self.inet, &Set { size: FIRST_SIZE, ..set.clone() });
+        }
+        batch.set(&self.inet, set);
     }
 
     /// Takes away what stands and does not belong: all rules, what the map of live rules holds, sets and chains that are not planned. Interval
@@ -230,7 +243,7 @@ impl Firewall {
     fn fill(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
         for planned in &plan.sets {
             if seen.sets.get(&planned.set.name).is_some_and(|set| !fits(&planned.set, set)) {
-                batch.set(&self.inet, &planned.set);
+                self.make(batch, &planned.set, true);
             }
             if let Content::Fixed(elements) = &planned.content {
                 batch.elements(&self.inet, &planned.set.name, elements);

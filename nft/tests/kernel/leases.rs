@@ -232,3 +232,22 @@ fn a_batch_of_many_sets_and_long_names_is_read_back_whole() {
         assert_eq!(found, wanted);
     });
 }
+
+#[test]
+fn a_set_that_began_small_takes_as_many_leases_as_it_is_told_and_no_more() {
+    in_namespace(|| {
+        let mut firewall = shared();
+        let mut rules = web();
+        rules.sizes = Sizes { leases: 3000, used: 3000 };
+        let _ = firewall.install(&rules, &[]).unwrap();
+        let lease = change(&firewall, "web", "198.18.0.0", "a", 600, Kind::Add);
+        let leases: Vec<Change<'_>> =
+            (0..3000_u32).map(|n| Change { address: IpAddr::from((0xc612_0000 + n).to_be_bytes()), ..lease }).collect();
+        for part in leases.chunks(100) {
+            commit(&mut firewall, &[part]).remove(0).unwrap();
+        }
+        let more = Change { address: ip("198.51.100.1"), ..lease };
+        assert!(matches!(commit(&mut firewall, &[&[more]])[0], Err(CommitError::SetFull { .. })));
+        assert_eq!(firewall.read_back().unwrap().leases.len(), 3000);
+    });
+}
