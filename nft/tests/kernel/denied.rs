@@ -2,13 +2,16 @@
 
 use std::{
     net::{SocketAddr, TcpStream, UdpSocket},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     thread::sleep,
     time::Duration,
 };
 
 use nft::{DeniedPacket, DeniedPackets, ListenError, Log};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, getsockname, sendto, socket},
+};
 
 use crate::world::{PEER4, PEER6, POD4, POD6, Peer, in_namespace, ip, ruleset, run, shared};
 
@@ -63,7 +66,7 @@ fn what_is_not_read_in_time_is_counted_and_the_next_is_read() {
                 let _ = udp.send_to(&[0; 300], SocketAddr::new(ip(PEER4), 123));
             }
         };
-        send(60_000);
+        send(20_000);
         sleep(Duration::from_millis(50));
         let mut received = read(&mut packets).len() as u64;
         send(100);
@@ -74,6 +77,20 @@ fn what_is_not_read_in_time_is_counted_and_the_next_is_read() {
         let denied = firewall.denied().unwrap().packets - before;
         assert!(packets.lost() > 0, "the queue was never full: {received} of {denied}");
         assert_eq!(received + packets.lost(), denied);
+    });
+}
+
+#[test]
+fn only_the_kernel_is_believed() {
+    in_namespace(|| {
+        let mut packets = DeniedPackets::listen(Log::default()).unwrap();
+        let to: NetlinkAddr = getsockname(packets.as_fd().as_raw_fd()).unwrap();
+        let ours = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), SockProtocol::NetlinkNetFilter).unwrap();
+        // A message as the kernel would send it: PACKET of group 7, with a payload of 20 bytes.
+        let mut message = vec![44, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 7, 24, 0, 9, 0, 0x45];
+        message.resize(44, 1);
+        sendto(ours.as_raw_fd(), &message, &to, MsgFlags::empty()).unwrap();
+        assert!(!packets.receive(|packet| panic!("{packet:?}")).unwrap());
     });
 }
 

@@ -17,7 +17,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::world::{
-    OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, commit, in_namespace, ip, lease, opening, proxy, ruleset, run, shared,
+    OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, commit, elements, in_namespace, ip, lease, opening, proxy, ruleset, run, shared,
 };
 
 #[path = "packets/guards.rs"]
@@ -205,6 +205,43 @@ fn a_lease_opens_when_it_is_committed_and_ends() {
         let _ = firewall.install(&gone, &[]).unwrap();
         let error = exchange(&mut open).expect_err("the reload cut it");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    });
+}
+
+#[test]
+fn established_flows_note_the_use_of_their_lease_also_after_a_reload() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let _servers = servers(&peer, 443);
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        let (mut four, mut six) = (connect(PEER4, 443).unwrap(), connect(PEER6, 443).unwrap());
+        let in_use = |firewall: &mut Firewall| -> Vec<IpAddr> { firewall.in_use().unwrap().iter().map(|used| used.address).collect() };
+        let forget = || ["web_v4_used", "web_v6_used"].map(|set| run("nft", &["flush", "set", "inet", "portreeve", set]));
+        forget();
+        assert!(in_use(&mut firewall).is_empty());
+        exchange(&mut four).unwrap();
+        exchange(&mut six).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)]);
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)], "a reload forgot what is in use");
+        forget();
+        exchange(&mut four).unwrap();
+        exchange(&mut six).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)]);
+        // The lease begins anew, the note of its use does not.
+        sleep(Duration::from_millis(1100));
+        let refresh = change(&firewall, "web", PEER4, "four.example", 900, Kind::Refresh);
+        commit(&mut firewall, &[&[refresh]]).remove(0).unwrap();
+        assert!(elements("web_v4")[0].2 > 890);
+        let left = elements("web_v4_used")[0].2;
+        assert!((80..=88).contains(&left), "{left}");
+        // Asked for by key.
+        let mut of = |keys: &[&str]| -> Vec<(String, IpAddr)> {
+            firewall.in_use_of(keys.iter().copied()).unwrap().into_iter().map(|used| (used.key.to_string(), used.address)).collect()
+        };
+        assert_eq!(of(&["web", "no-such-key", "web"]), [("web".to_owned(), ip(PEER4)), ("web".to_owned(), ip(PEER6))]);
+        assert!(of(&["db"]).is_empty());
     });
 }
 
