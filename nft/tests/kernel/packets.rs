@@ -246,6 +246,24 @@ fn established_flows_note_the_use_of_their_lease_also_after_a_reload() {
 }
 
 #[test]
+fn more_addresses_are_noted_as_in_use_than_a_set_begins_with() {
+    in_namespace(|| {
+        let _peer = Peer::new();
+        let mut firewall = shared();
+        let addresses: Vec<String> = (1..=200).map(|n| format!("198.18.0.{n}")).collect();
+        let leases: Vec<nft::Lease> = addresses.iter().map(|address| lease("web", address, "a", 600)).collect();
+        let _ = firewall.install(&web(), &leases).unwrap();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for address in &addresses {
+            udp.send_to(b"x", SocketAddr::new(ip(address), 443)).unwrap();
+        }
+        let mut found: Vec<IpAddr> = firewall.in_use().unwrap().iter().map(|used| used.address).collect();
+        found.sort_unstable();
+        assert_eq!(found, addresses.iter().map(|address| ip(address)).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn denied_ranges_beat_openings_and_established_flows_but_not_inbound_ones() {
     in_namespace(|| {
         let peer = Peer::new();
