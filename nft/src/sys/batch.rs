@@ -21,7 +21,7 @@ pub(super) const NEWSETELEM: u16 = 12;
 pub(super) const DELSETELEM: u16 = 14;
 const NEWOBJ: u16 = 18;
 
-const F_ACK: u16 = 0x4;
+pub(super) const F_ACK: u16 = 0x4;
 pub(super) const F_CREATE: u16 = 0x400;
 const F_APPEND: u16 = 0x800;
 

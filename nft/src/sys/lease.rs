@@ -1,10 +1,11 @@
 //! Lease elements, written straight into the batch: libnftnl would make an object of each and copy its parts three times.
 
-use std::{net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use super::{
-    Ident, Table,
-    batch::{Batch, DELSETELEM, F_CREATE, NEWSETELEM, What},
+    Ident, Netlink, Table,
+    batch::{Batch, DELSETELEM, F_ACK, F_CREATE, NEWSETELEM, What},
+    dump::GETSETELEM,
 };
 
 // `NFNL_SUBSYS_NFTABLES`, and linux/netfilter/nf_tables.h: `enum nft_set_elem_list_attributes`, `nft_list_attributes`,
@@ -57,14 +58,8 @@ impl Batch {
             let (kind, flags) = if act == Act::Add { (NEWSETELEM, F_REQUEST | F_CREATE) } else { (DELSETELEM, F_REQUEST) };
             let start = self.begin_message(table.family, What::Elements(set.clone()));
             let bytes = self.bytes();
-            // The length and the sequence number are filled in at the end.
-            bytes.extend([0; 4]);
-            bytes.extend((SUBSYSTEM | kind).to_ne_bytes());
-            bytes.extend(flags.to_ne_bytes());
-            bytes.extend([0; 8]);
-            bytes.extend([table.family as u8, 0, 0, 0]);
-            put(bytes, LIST_TABLE, &[table.name.as_c().to_bytes_with_nul()]);
-            put(bytes, LIST_SET, &[set.as_c().to_bytes_with_nul()]);
+            // The sequence number is filled in when the batch is sent.
+            head(bytes, table, set, kind, flags, 0);
             let list = open(bytes, LIST_ELEMENTS | NESTED);
             while bytes.len() - list < MOST
                 && let Some(lease) = leases.next()
@@ -72,11 +67,49 @@ impl Batch {
                 element(bytes, &lease, act);
             }
             close(bytes, list);
-            let len = (bytes.len() - start) as u32;
-            if let Some(field) = bytes.get_mut(start..start + 4) {
-                field.copy_from_slice(&len.to_ne_bytes());
-            }
+            end(bytes, start);
         }
+    }
+}
+
+impl Netlink {
+    /// Whether this one element stands in the set. An absent set has none.
+    pub(crate) fn has_element(&mut self, table: &Table, set: &Ident, address: IpAddr) -> io::Result<bool> {
+        let build = |seq| {
+            let mut bytes = Vec::with_capacity(256);
+            head(&mut bytes, table, set, GETSETELEM, F_REQUEST | F_ACK, seq);
+            let list = open(&mut bytes, LIST_ELEMENTS | NESTED);
+            element(&mut bytes, &Lease { address, timeout: Duration::ZERO, note: Note::Comment("") }, Act::Delete);
+            close(&mut bytes, list);
+            end(&mut bytes, 0);
+            bytes
+        };
+        let mut found = false;
+        match self.ask(build, |message| found |= message.kind() == SUBSYSTEM | NEWSETELEM) {
+            Ok(_) => Ok(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The headers of a message about a set, and the names of both.
+fn head(bytes: &mut Vec<u8>, table: &Table, set: &Ident, kind: u16, flags: u16, seq: u32) {
+    bytes.extend([0; 4]);
+    bytes.extend((SUBSYSTEM | kind).to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(seq.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend([table.family as u8, 0, 0, 0]);
+    put(bytes, LIST_TABLE, &[table.name.as_c().to_bytes_with_nul()]);
+    put(bytes, LIST_SET, &[set.as_c().to_bytes_with_nul()]);
+}
+
+/// Fills in the length of the message that starts here and ends with the bytes.
+fn end(bytes: &mut [u8], start: usize) {
+    let len = (bytes.len() - start) as u32;
+    if let Some(field) = bytes.get_mut(start..start + 4) {
+        field.copy_from_slice(&len.to_ne_bytes());
     }
 }
 

@@ -236,12 +236,21 @@ fn established_flows_note_the_use_of_their_lease_also_after_a_reload() {
         assert!(elements("web_v4")[0].2 > 890);
         let left = elements("web_v4_used")[0].2;
         assert!((80..=88).contains(&left), "{left}");
+        // Asked for one by one.
+        let web_before = firewall.opening("web").unwrap();
+        let one = |firewall: &mut Firewall, opening, address: &str| firewall.is_in_use(opening, ip(address)).unwrap();
+        assert!(one(&mut firewall, web_before, PEER4) && one(&mut firewall, web_before, PEER6));
+        assert!(!one(&mut firewall, web_before, OTHER4) && !one(&mut firewall, web_before, OTHER6));
+        let db = firewall.opening("db").unwrap();
+        assert!(!one(&mut firewall, db, PEER4));
         // Asked for by key.
         let mut of = |keys: &[&str]| -> Vec<(String, IpAddr)> {
             firewall.in_use_of(keys.iter().copied()).unwrap().into_iter().map(|used| (used.key.to_string(), used.address)).collect()
         };
         assert_eq!(of(&["web", "no-such-key", "web"]), [("web".to_owned(), ip(PEER4)), ("web".to_owned(), ip(PEER6))]);
         assert!(of(&["db"]).is_empty());
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        assert!(!one(&mut firewall, web_before, PEER4), "a stale handle");
     });
 }
 
