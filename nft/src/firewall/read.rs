@@ -117,7 +117,7 @@ impl Firewall {
         self.noted(known)
     }
 
-    /// Whether packets went to this one leased address within the last 90 s: a question of a few microseconds however many leases there are.
+    /// Whether packets went to this one leased address within the last 90 s; what it costs does not grow with the leases.
     /// Of a stale handle, and without a table, nothing is in use.
     ///
     /// # Errors
