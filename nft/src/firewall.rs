@@ -13,6 +13,7 @@ mod answers;
 mod commit;
 mod devices;
 mod error;
+mod growth;
 mod install;
 mod leased;
 mod leases;
@@ -122,19 +123,12 @@ impl Firewall {
             rows: Vec::new(),
             leased: Leased::default(),
             in_use: None,
-            sets_grow: sets_grow(),
+            sets_grow: growth::possible(),
             guarded: false,
         };
         firewall.netlink.has_table(&firewall.inet).map_err(told)?;
         Ok(firewall)
     }
-}
-
-/// Linux 6.5 and later; older ones take the message and change nothing, so there is nothing to try it by.
-fn sets_grow() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(5))
 }
 
 fn told(error: io::Error) -> OpenError {

@@ -21,9 +21,6 @@ use crate::{
 /// How often an installation is tried again because something moved under it: a lease ended, a device went.
 const TRIES: u32 = 4;
 
-/// The size that a new set's hash table is made for: 128 places, 1 KiB.
-const FIRST_SIZE: u32 = 64;
-
 /// What an installation did.
 #[derive(Debug)]
 #[must_use]
@@ -203,16 +200,6 @@ impl Firewall {
                 batch.elements(&self.inet, &planned.set.name, elements);
             }
         }
-    }
-
-    /// Makes a set, or gives the one that stands its size. The kernel makes a new set's hash table for the size that it is told, 4/3 of it
-    /// and up to the next power of two, 8 bytes each: so it is told a small one first, and the true one at once after it. The table grows with
-    /// its elements.
-    fn make(&self, batch: &mut Batch, set: &Set, new: bool) {
-        if new && set.size > FIRST_SIZE && self.sets_grow {
-            batch.set(&self.inet, &Set { size: FIRST_SIZE, ..set.clone() });
-        }
-        batch.set(&self.inet, set);
     }
 
     /// Takes away what stands and does not belong: all rules, what the map of live rules holds, sets and chains that are not planned. Interval
