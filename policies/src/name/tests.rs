@@ -85,7 +85,7 @@ fn labels_have_63_octets_and_names_255_at_most() {
     assert!(Name::parse(&label).is_ok());
     // 3 * 64 + 62 = 254 octets, 255 with the root's.
     let fits = format!("{label}.{label}.{label}.{}", "b".repeat(61));
-    assert_eq!(name(&fits).wire().len() + 1, 255);
+    assert_eq!(name(&fits).as_wire().len() + 1, 255);
     assert_eq!(Name::parse(&format!("{label}.{label}.{label}.{}", "b".repeat(62))), Err(NameError::NameTooLong));
     assert_eq!(Name::parse(&"a.".repeat(127)).unwrap().depth(), 127);
     assert_eq!(Name::parse(&"a.".repeat(128)), Err(NameError::NameTooLong));
