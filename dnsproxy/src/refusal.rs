@@ -66,6 +66,7 @@ fn blocked(refusal: &Refusal) -> String {
         Reason::OutsideLimit => "outside of the platform's limits",
         Reason::AncestorOfPermitted => "only names below it are permitted",
         Reason::SearchListStep => "a permitted name with a search domain behind it",
+        Reason::OverBudget(_) => "over the budget of its wildcard",
     };
     match refusal.place() {
         Some(place) => format!("portreeve: policy {}, {place}: {reason}", place.policy()),
