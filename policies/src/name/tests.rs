@@ -96,6 +96,26 @@ fn labels_have_63_octets_and_names_255_at_most() {
 }
 
 #[test]
+fn a_name_is_its_octets() {
+    let read = Name::from_wire(b"\x06GitHub\x03com").unwrap();
+    assert_eq!((&read, read.as_wire()), (&name("github.com"), b"\x06github\x03com".as_slice()));
+    assert_eq!(Name::from_wire(b"").unwrap(), Name::root());
+    let (label, odd) = ([[63].as_slice(), &[b'a'; 63]].concat(), b"\x01\xff".as_slice());
+    assert_eq!(Name::from_wire(odd).unwrap().as_wire(), odd);
+    assert_eq!(Name::from_wire(&[&label[..], &label, &label, &[61], &[b'b'; 61]].concat()).unwrap().depth(), 4);
+    for (octets, error) in [
+        (b"\x03com\x00".as_slice(), NameError::EmptyLabel),
+        (b"\x04com", NameError::CutOff),
+        (b"\x03com\x01", NameError::CutOff),
+        (b"\x03com\xc0\x0c", NameError::LabelTooLong { octets: 0xc0 }),
+        (&[64; 65], NameError::LabelTooLong { octets: 64 }),
+        (&[&label[..], &label, &label, &label].concat(), NameError::NameTooLong),
+    ] {
+        assert_eq!(Name::from_wire(octets), Err(error), "{octets:?}");
+    }
+}
+
+#[test]
 fn odd_octets_are_shown_escaped() {
     let odd = Name::from_labels([b"a.b\\\x1b[31m".as_slice(), b"\xff", b"com"]).unwrap();
     assert_eq!(odd.to_string(), "a\\.b\\\\\\027[31m.\\255.com");
