@@ -237,7 +237,7 @@ pub(crate) fn depth_of(wire: &[u8]) -> Result<usize, NameError> {
         let octets = usize::from(*length);
         match octets {
             0 => return Err(NameError::EmptyLabel),
-            ..=LABEL_OCTETS => rest = after.get(octets..).ok_or(NameError::CutOff)?,
+            1..=LABEL_OCTETS => rest = after.get(octets..).ok_or(NameError::CutOff)?,
             _ => return Err(NameError::LabelTooLong { octets }),
         }
         depth += 1;
