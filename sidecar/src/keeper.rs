@@ -90,7 +90,7 @@ async fn keep(
                     return;
                 }
                 let wanted: Vec<Wanted<'_>> = waiting.iter().map(|r| Wanted { grant: &r.grant, addresses: &r.addresses, ttl: r.ttl }).collect();
-                let outcomes = fence.open(&wanted);
+                let outcomes = fence.open(wanted.iter().copied());
                 for (request, outcome) in waiting.drain(..).zip(outcomes) {
                     let _ = request.outcome.send(outcome);
                 }
