@@ -106,7 +106,7 @@ impl Fence {
     pub fn view(&mut self) -> FenceView {
         self.view.leases = self.book.live(self.now().tick).count();
         self.view.rules = self.policy.openings().len();
-        self.view.renewals_waiting = self.renewals.waiting();
+        self.view.renewals.waiting = self.renewals.waiting();
         self.view.clone()
     }
 
@@ -119,10 +119,12 @@ impl Fence {
         Ok(())
     }
 
-    /// As [`Fence::load`], and the resolvers that may be asked are from now on `upstreams`: the same batch.
-    pub fn load_with(&mut self, policy: Arc<Policy>, upstreams: Vec<SocketAddr>) -> Result<(), InstallError> {
-        self.install(policy, Some(upstreams))?;
-        self.view.loads += 1;
+    /// The resolvers that may be asked are from now on `upstreams`, and the policy is `policy` if there is one: one batch, and on an
+    /// error all is as before.
+    pub fn load_upstreams(&mut self, upstreams: Vec<SocketAddr>, policy: Option<Arc<Policy>>) -> Result<(), InstallError> {
+        let loads = u64::from(policy.is_some());
+        self.install(policy.unwrap_or_else(|| self.policy.clone()), Some(upstreams))?;
+        self.view.loads += loads;
         Ok(())
     }
 

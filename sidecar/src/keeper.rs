@@ -1,5 +1,6 @@
 //! The one task that touches the fence: answers in batches, reloads, and a look every second. Dropping the last handle stops it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,12 @@ const BATCH: usize = 128;
 /// How often the fence is tended.
 const TEND: Duration = Duration::from_secs(1);
 
-/// A policy to put in force, and where the outcome goes.
+/// What to put in force, and where the outcome goes.
 struct Load {
-    policy: Arc<Policy>,
+    /// `None`: the one in force stays.
+    policy: Option<Arc<Policy>>,
+    /// `None`: as before.
+    upstreams: Option<Vec<SocketAddr>>,
     outcome: oneshot::Sender<Result<(), InstallError>>,
 }
 
@@ -53,8 +57,17 @@ impl Keeper {
 
     /// Puts a policy in force.
     pub async fn load(&self, policy: Arc<Policy>) -> Result<(), LoadPolicyError> {
+        self.put(Some(policy), None).await
+    }
+
+    /// Lets other resolvers be asked, and puts a policy in force if one is given, in one step.
+    pub async fn load_upstreams(&self, upstreams: Vec<SocketAddr>, policy: Option<Arc<Policy>>) -> Result<(), LoadPolicyError> {
+        self.put(policy, Some(upstreams)).await
+    }
+
+    async fn put(&self, policy: Option<Arc<Policy>>, upstreams: Option<Vec<SocketAddr>>) -> Result<(), LoadPolicyError> {
         let (outcome, told) = oneshot::channel();
-        self.loads.send(Load { policy, outcome }).await.map_err(|_| LoadPolicyError::Ending)?;
+        self.loads.send(Load { policy, upstreams, outcome }).await.map_err(|_| LoadPolicyError::Ending)?;
         told.await.map_err(|_| LoadPolicyError::Ending)?.map_err(LoadPolicyError::Install)
     }
 
@@ -78,8 +91,12 @@ async fn keep(
         tokio::select! {
             biased;
             load = loads.recv() => {
-                let Some(Load { policy, outcome }) = load else { return };
-                let result = fence.load(policy);
+                let Some(Load { policy, upstreams, outcome }) = load else { return };
+                let result = match (upstreams, policy) {
+                    (Some(upstreams), policy) => fence.load_upstreams(upstreams, policy),
+                    (None, Some(policy)) => fence.load(policy),
+                    (None, None) => Ok(()),
+                };
                 current.store(fence.policy().clone());
                 view.send_replace(fence.view());
                 // Who asked may be gone; the policy is in force all the same.

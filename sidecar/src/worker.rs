@@ -2,6 +2,7 @@
 
 pub mod reload;
 pub mod report;
+pub mod resolvers;
 pub mod selftest;
 
 use std::net::SocketAddr;
@@ -148,7 +149,7 @@ impl Prepared {
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
         let (end, mut ending) = watch::channel(false);
 
-        let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone());
+        let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone(), None);
         reloader.note_first(self.first);
         tokio::spawn(reloader.run());
         let answering = report.clone();

@@ -4,14 +4,14 @@
 
 mod bucket;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use policies::Name;
 
 use self::bucket::Bucket;
-use crate::addressbook::{AddressBook, Named, Place, Tick};
+use crate::addressbook::{AddressBook, Element, Named, Place, Tick};
 
 /// How often the kernel is asked what is in use, in seconds: its memory of a packet is 90 s.
 const SCAN_SECONDS: u32 = 5;
@@ -82,6 +82,14 @@ impl Renewals {
         self.scanned.is_none_or(|scanned| now >= scanned.plus_seconds(SCAN_SECONDS))
     }
 
+    /// The openings of which it must be known what is in use: those with a lease that ends soon. The others cost the kernel no dump.
+    pub fn to_scan(&self, book: &AddressBook, now: Tick) -> BTreeSet<u32> {
+        // A name becomes due between two scans too.
+        let ahead = now.plus_seconds(SCAN_SECONDS);
+        let soon = |element: &&Element| element.names().any(|named| named.term.end > now && self.is_soon(named, ahead));
+        book.live(now).filter(soon).map(|element| element.place().opening).collect()
+    }
+
     /// Takes in what is in use, and finds the names whose leases end soon.
     pub fn scan(&mut self, book: &AddressBook, used: impl Iterator<Item = Place>, now: Tick) {
         self.scanned = Some(now);
@@ -101,7 +109,7 @@ impl Renewals {
         }
         due.sort_by_key(|(end, _)| *end);
         self.due.clear();
-        let mut taken = std::collections::HashSet::new();
+        let mut taken = HashSet::new();
         for (_, ask) in due {
             let pausing = self.asked.get(&ask).is_some_and(|asked| asked.next > now);
             if !pausing && self.due.len() < MOST_WAITING && taken.insert(ask.clone()) {
@@ -190,11 +198,15 @@ impl Renewals {
     /// Whether so little is left of the lease that its name is asked again. Names are spread by up to a tenth of their lease: what was
     /// asked together need not be asked together again.
     fn is_soon(&self, named: &Named, now: Tick) -> bool {
-        let span = named.term.span;
+        let (span, left) = (named.term.span, named.term.end.since(now));
+        let most = span / 4 * 3;
+        if left > most {
+            // Nearly all of them, nearly always.
+            return false;
+        }
         let spread = u32::try_from(self.hasher.hash_one(&named.name) % u64::from(span / 10).max(1)).unwrap_or(0);
         // Never at once: a lease may be shorter than all of these.
-        let soon = (span / 4).max(SOON_SECONDS * 10).saturating_add(spread).min(span / 3 * 2);
-        named.term.end.since(now) <= soon
+        left <= (span / 4).max(SOON_SECONDS * 10).saturating_add(spread).min(most)
     }
 }
 

@@ -79,7 +79,7 @@ impl Fence {
             self.extend(keep, now);
         }
         let asks = self.renewals.asks(now.tick);
-        self.view.renewals += asks.len() as u64;
+        self.view.renewals.asked += asks.len() as u64;
         asks
     }
 
@@ -139,7 +139,7 @@ impl Fence {
         let ask = due.then(|| Ask { name: ended.name.clone(), ipv6: packet.destination.is_ipv6() });
         if ask.is_some() {
             self.past.note_look_up(packet.destination);
-            self.view.ended_looked_up += 1;
+            self.view.renewals.ended_looked_up += 1;
         }
         if let Some(left_out) = self.view.ended.due(now, LINES_A_SECOND) {
             let RefusedPacket { destination, port, .. } = packet;
@@ -151,13 +151,15 @@ impl Fence {
 
     /// Reads what is in use.
     fn scan(&mut self, now: Now) {
-        let used = match self.firewall.in_use() {
-            Ok(used) => used,
-            Err(error) => {
-                tracing::debug!(error = crate::exit::chain(&error), "cannot read what is in use");
-                Vec::new()
-            }
+        let openings = self.renewals.to_scan(&self.book, now.tick);
+        let used = match openings.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.firewall.in_use(),
         };
+        let used = used.unwrap_or_else(|error| {
+            tracing::debug!(error = crate::exit::chain(&error), "cannot read what is in use");
+            Vec::new()
+        });
         let indices: HashMap<&str, u32> = (0..).zip(self.policy.openings()).map(|(index, opening)| (opening.key.as_str(), index)).collect();
         let places = used.iter().filter_map(|used| Some(Place { opening: *indices.get(used.key.as_str())?, address: used.address }));
         self.renewals.scan(&self.book, places, now.tick);
@@ -180,7 +182,7 @@ impl Fence {
             // A vanished table goes back with what the book has; the next second has its turn then.
             if outcome.is_ok() {
                 self.book.record(*place, name, Term { end: *until, span: until.since(now.tick) });
-                self.view.kept += 1;
+                self.view.renewals.kept += 1;
             }
         }
         self.make_sure();

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::log::Lines;
-use crate::status::LastError;
+use crate::status::{LastError, Renewals};
 
 /// Complaints, and lines on ended leases, that are logged in one second.
 pub(super) const LINES_A_SECOND: u32 = 10;
@@ -21,14 +21,8 @@ pub struct FenceView {
     pub table_restored: u64,
     /// Answers that found a set full.
     pub full: u64,
-    /// Questions asked because the addresses of their names are in use.
-    pub renewals: u64,
-    /// Such questions that wait for their turn.
-    pub renewals_waiting: usize,
-    /// Addresses whose lease was extended though they had left their name's answer, each time counted.
-    pub kept: u64,
-    /// Questions asked because a packet was refused whose lease had ended minutes before.
-    pub ended_looked_up: u64,
+    /// What is done for addresses in use and for leases that have ended.
+    pub renewals: Renewals,
     /// Packets refused by the ruleset.
     pub denied_packets: u64,
     /// Whether raw frames are held on every device.

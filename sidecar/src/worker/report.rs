@@ -88,10 +88,11 @@ impl Report {
                 .proxy
                 .upstreams()
                 .iter()
-                .map(|upstream| UpstreamStatus { address: upstream.address.to_string(), answers: upstream.is_up() })
+                .map(|upstream| UpstreamStatus { address: upstream.address.to_string(), answers: upstream.is_up(), round_trip_us: None })
                 .collect(),
             loads: view.loads,
             table_restored: view.table_restored,
+            renewals: view.renewals,
             raw_guard: view.raw_guard,
             queries: Queries {
                 received: stats.queries,

@@ -41,7 +41,9 @@ impl Pod {
     /// One second's work; the questions, as names.
     fn second(&mut self, now: u32) -> Vec<String> {
         if self.renewals.wants_scan(at(now)) {
-            self.renewals.scan(&self.book, self.used.iter().copied(), at(now));
+            let openings = self.renewals.to_scan(&self.book, at(now));
+            let used: Vec<Place> = self.used.iter().copied().filter(|place| openings.contains(&place.opening)).collect();
+            self.renewals.scan(&self.book, used.into_iter(), at(now));
         }
         for keep in self.renewals.keep(&self.book, at(now)) {
             self.book.record(keep.place, &keep.name, Term { end: keep.until, span: keep.until.since(at(now)) });
@@ -190,10 +192,10 @@ fn to_rest_a_while_does_not_give_another_hour() {
 fn an_address_that_comes_back_is_an_ordinary_one_again() {
     let mut pod = Pod { used: vec![place(1)], ..Pod::default() };
     pod.answer("a.example", &[1], 0, 90);
-    pod.second(0);
-    pod.answer("a.example", &[2], 1, 90);
+    pod.second(60);
+    pod.answer("a.example", &[2], 61, 90);
     assert_eq!(pod.renewals.left.len(), 1);
-    pod.answer("a.example", &[1, 2], 2, 90);
+    pod.answer("a.example", &[1, 2], 62, 90);
     assert!(pod.renewals.left.is_empty());
 }
 
@@ -201,7 +203,7 @@ fn an_address_that_comes_back_is_an_ordinary_one_again() {
 fn an_answer_of_the_other_family_says_nothing() {
     let mut pod = Pod { used: vec![place(1)], ..Pod::default() };
     pod.answer("a.example", &[1], 0, 90);
-    pod.second(0);
+    pod.second(60);
     pod.renewals.answered(&name("a.example"), true, &["2001:db8::1".parse().unwrap()], at(1));
     assert!(pod.renewals.left.is_empty());
     pod.renewals.answered(&name("a.example"), false, &[], at(1));
@@ -217,4 +219,15 @@ fn an_address_of_many_names_renews_the_few_that_end_last() {
     let mut asked = pod.second(50);
     asked.sort();
     assert_eq!(asked, ["n6.example", "n7.example", "n8.example", "n9.example"]);
+}
+
+#[test]
+fn only_openings_whose_leases_end_soon_are_looked_at() {
+    let mut pod = Pod::default();
+    pod.answer("a.example", &[1], 0, 3600);
+    let far = Place { opening: 7, address: address(2) };
+    pod.book.record(far, &name("b.example"), Term { end: at(90), span: 900 });
+    assert_eq!(pod.renewals.to_scan(&pod.book, at(0)), BTreeSet::new());
+    assert_eq!(pod.renewals.to_scan(&pod.book, at(60)), BTreeSet::from([7]));
+    assert_eq!(pod.renewals.to_scan(&pod.book, at(2900)), BTreeSet::from([0]));
 }
