@@ -89,11 +89,12 @@ impl ResolvConf {
     }
 }
 
-/// Whether the pod has any way out by IPv6, as `/proc/net/ipv6_route` of this thread's network namespace says. Without one a client that
+/// Whether the pod has any way out by IPv6, as the routes of this thread's network namespace say. Without one a client that
 /// is told an AAAA record would only wait. Where the file cannot be read there is no IPv6 in the kernel.
 pub fn has_ipv6_route() -> bool {
     // A pod's table has a dozen lines; what is behind a mebibyte of them would say nothing new.
-    std::fs::File::open("/proc/net/ipv6_route")
+    // `/proc/net` would be the namespace of the process's first thread.
+    std::fs::File::open("/proc/thread-self/net/ipv6_route")
         .and_then(|file| {
             let mut text = Vec::new();
             file.take(MOST_BYTES).read_to_end(&mut text)?;
