@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When an answer is missing or has no address: then there would be nothing to compare.
-pub(super) fn median_microseconds(resolver: SocketAddr, names: &[String]) -> f64 {
+pub(crate) fn median_microseconds(resolver: SocketAddr, names: &[String]) -> f64 {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     socket.connect(resolver).expect("a route to the resolver");
     socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a time limit");
