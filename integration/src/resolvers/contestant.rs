@@ -115,6 +115,7 @@ impl Contestant {
         };
         let asked = || ask(pod.namespace(), resolver, &names::first_hot(), Type::A, Duration::from_millis(200));
         let answered = crate::wait_until(START_LIMIT, || asked().filter(|reply| !self.resolves() || !reply.answers.is_empty())).is_some();
+        if !answered { eprintln!("{}", pod.command("nft").args(["list","ruleset"]).output().stdout); eprintln!("{}", pod.command("ss").args(["-aunp"]).output().stdout);eprintln!("{}", pod.command("ps").args(["-ef"]).output().stdout);  }
         assert!(answered, "{} does not answer (is its package installed?):\n{}", self.name(), guard.log());
         Started { resolver, processes: usage::family(guard.root()), guard }
     }

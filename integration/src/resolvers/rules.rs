@@ -1,7 +1,8 @@
 //! The ruleset that all contestants stand behind: the one that Portreeve installs, read back from the kernel with `nft`.
 //!
 //! Portreeve's own questions are known by a random mark and priority, which no other resolver sets. In the others' copy the same
-//! comparisons ask for mark 0 and priority 0, which every packet has: as many steps, and they let the contestant's uid ask.
+//! comparisons ask for mark 0 and priority 0, which every packet has: as many steps, and they let the contestant's uid ask. Nor are the
+//! tables owned: they would go with the `nft` that loads them.
 
 use std::net::SocketAddr;
 
@@ -29,5 +30,6 @@ fn for_everybody(listed: &str) -> Option<String> {
     let zone = "meta l4proto udp ct original zone set";
     // A reply to an app has mark 0 as well: only what goes upstream may get the zone, as with Portreeve.
     let known = listed.contains(zone) && listed.matches(&exemption).count() >= 4;
-    known.then(|| listed.replace(zone, "udp dport 53 ct original zone set").replace(&exemption, "meta mark 0x00000000 meta priority 0:0"))
+    let free: String = listed.lines().filter(|line| !line.trim().starts_with("flags owner")).map(|line| format!("{line}\n")).collect();
+    known.then(|| free.replace(zone, "udp dport 53 ct original zone set").replace(&exemption, "meta mark 0x00000000 meta priority 0:0"))
 }
