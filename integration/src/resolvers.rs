@@ -55,7 +55,8 @@ pub fn measure(plan: Plan, contestants: &[Contestant]) -> Report {
     let mut lives: Vec<(Contestant, Vec<Sample>)> = contestants.iter().map(|contestant| (*contestant, Vec::new())).collect();
     for round in 1..=plan.rounds {
         for (contestant, samples) in &mut lives {
-            let _nobody_reads = writeln!(stderr(), "{:4} s  round {round} of {}: {}", start.elapsed().as_secs(), plan.rounds, contestant.name());
+            let _nobody_reads =
+                writeln!(stderr(), "{:4} s  round {round} of {}: {}", start.elapsed().as_secs(), plan.rounds, contestant.name());
             samples.push(stage.live(*contestant));
         }
     }

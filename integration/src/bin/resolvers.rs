@@ -1,6 +1,11 @@
 //! Measures resolvers side by side and prints the report; `echo` and `relay` are the programs of the floor, which it starts itself.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, reason = "a report is printed, and a failed run is its own report")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    reason = "a report is printed, and a failed run is its own report"
+)]
 
 use std::net::SocketAddrV4;
 use std::process::ExitCode;

@@ -83,6 +83,11 @@ impl Contestant {
         !self.is_portreeve() && !matches!(self, Self::Direct | Self::Echo | Self::Relay)
     }
 
+    /// Whether it opens what it answers.
+    pub(super) fn enforces(self) -> bool {
+        self.is_portreeve() || matches!(self, Self::Dnsmasq | Self::DnsmasqUncached)
+    }
+
     /// Whether it gives addresses, so that an app can be answered by it.
     pub(super) fn resolves(self) -> bool {
         self != Self::Echo
@@ -115,9 +120,8 @@ impl Contestant {
         };
         let asked = || ask(pod.namespace(), resolver, &names::first_hot(), Type::A, Duration::from_millis(200));
         let answered = crate::wait_until(START_LIMIT, || asked().filter(|reply| !self.resolves() || !reply.answers.is_empty())).is_some();
-        if !answered { eprintln!("{}", pod.command("nft").args(["list","ruleset"]).output().stdout); eprintln!("{}", pod.command("ss").args(["-aunp"]).output().stdout);eprintln!("{}", pod.command("ps").args(["-ef"]).output().stdout);  }
         assert!(answered, "{} does not answer (is its package installed?):\n{}", self.name(), guard.log());
-        Started { resolver, processes: usage::family(guard.root()), guard }
+        Started { resolver, processes: usage::family(guard.root()), _guard: guard }
     }
 
     fn peer(self, pod: &Pod, upstream: SocketAddr) -> Option<Cmd> {
@@ -141,17 +145,7 @@ pub(super) struct Started<'a> {
     pub(super) resolver: SocketAddr,
     /// All its processes.
     pub(super) processes: Vec<i32>,
-    guard: Guard<'a>,
-}
-
-impl Started<'_> {
-    /// The leases that Portreeve says it has.
-    pub(super) fn leases(&self) -> Option<u64> {
-        match &self.guard {
-            Guard::Portreeve(portreeve) => portreeve.status()["leases"].as_u64(),
-            Guard::Peer(_) | Guard::Upstream(_) => None,
-        }
-    }
+    _guard: Guard<'a>,
 }
 
 #[derive(Debug)]

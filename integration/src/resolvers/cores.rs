@@ -37,7 +37,10 @@ impl Cores {
     /// How they are dealt out, in a line.
     pub(super) fn told(&self) -> String {
         let (client, upstream, contestant) = (self.client(), self.upstream(), self.contestant());
-        format!("throughput: client on core {client}, NSD on core {upstream}, contestant on core {contestant}; latency: all on any of {:?}", self.all)
+        format!(
+            "throughput: client on core {client}, NSD on core {upstream}, contestant on core {contestant}; latency: all on any of {:?}",
+            self.all
+        )
     }
 
     /// Puts the calling thread and what it starts on the client's core.

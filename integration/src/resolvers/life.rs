@@ -8,7 +8,7 @@ use super::contestant::{Contestant, Started};
 use super::cores::Cores;
 use super::load::{self, Amount, Load};
 use super::names::{self, Files};
-use super::usage;
+use super::{rules, usage};
 use crate::servers::Nsd;
 use crate::{Pod, World, question};
 
@@ -23,6 +23,13 @@ pub struct Plan {
     pub cold_names: usize,
     /// Names that are asked for once, one after the other.
     pub serial_names: usize,
+}
+
+impl Plan {
+    /// The names that every contestant was asked for at the end of a life, each with an address of its own.
+    pub(super) fn names(self) -> usize {
+        names::HOT + self.cold_names + self.serial_names
+    }
 }
 
 /// What one life gave.
@@ -42,8 +49,8 @@ pub struct Sample {
     pub idle_bytes: u64,
     /// The same after the cold load.
     pub full_bytes: u64,
-    /// The leases then.
-    pub leases: Option<u64>,
+    /// The addresses that are open in the kernel then, where answers are to open some.
+    pub open: Option<usize>,
 }
 
 /// What all lives share.
@@ -82,8 +89,9 @@ impl Stage {
         let hot = run(&self.files.hot, seconds);
         let denied = contestant.is_portreeve().then(|| run(&self.files.denied, seconds));
         let cold = run(&self.files.cold, Amount::Once);
-        let (full_bytes, leases) = (usage::resident(&started.processes), started.leases());
-        Sample { hot, cold, denied, serial_microseconds, direct_microseconds, idle_bytes, full_bytes, leases }
+        let full_bytes = usage::resident(&started.processes);
+        let open = contestant.enforces().then(|| rules::open_addresses(&pod));
+        Sample { hot, cold, denied, serial_microseconds, direct_microseconds, idle_bytes, full_bytes, open }
     }
 
     /// Direct questions and the contestant's, right after each other; nothing is bound to a core, as in a pod.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Wildcard rules.
 const RULES: usize = 8;
 /// Names that are asked for again and again.
-const HOT: usize = 100;
+pub(super) const HOT: usize = 100;
 /// Further keys of each rule with a wildcard, a line each: what a policy must say to permit this many names in a minute.
 const BUDGET: &str = "";
 /// The zone of it all; not below `test`, which Unbound answers by itself.

@@ -40,8 +40,8 @@ pub(super) struct Row {
     pub idle_bytes: f64,
     /// Resident memory after the cold load.
     pub full_bytes: f64,
-    /// Portreeve's leases then.
-    pub leases: Option<u64>,
+    /// The fewest addresses that were open in the kernel then.
+    pub open: Option<usize>,
     /// Questions of all rounds that were not answered.
     pub lost: u64,
     /// Answers of all rounds that had another code than NOERROR, refusals excepted.
@@ -62,11 +62,12 @@ impl Report {
     #[must_use]
     pub fn json(&self) -> String {
         let rows = self.rows();
-        let contestant = |row: &Row, samples: &[Sample]| serde_json::json!({ "name": row.contestant.name(), "median": row, "rounds": samples });
+        let contestant =
+            |row: &Row, samples: &[Sample]| serde_json::json!({ "name": row.contestant.name(), "median": row, "rounds": samples });
         let contestants: Vec<_> = rows.iter().zip(&self.lives).map(|(row, (_, samples))| contestant(row, samples)).collect();
         let all = serde_json::json!({
             "machine": self.machine, "cores": self.cores, "plan": self.plan, "took_seconds": self.took_seconds,
-            "contestants": contestants, "targets": targets::all(&rows),
+            "contestants": contestants, "targets": targets::all(self.plan, &rows),
         });
         serde_json::to_string_pretty(&all).expect("JSON")
     }
@@ -90,7 +91,7 @@ fn row(contestant: Contestant, samples: &[Sample]) -> Option<Row> {
         added_microseconds: of(|sample| Some(sample.serial_microseconds? - sample.direct_microseconds)),
         idle_bytes: of(|sample| Some(sample.idle_bytes as f64))?,
         full_bytes: of(|sample| Some(sample.full_bytes as f64))?,
-        leases: samples.last().and_then(|sample| sample.leases),
+        open: samples.iter().filter_map(|sample| sample.open).min(),
         lost: samples.iter().flat_map(loads).map(|load| load.lost).sum(),
         other_codes: samples.iter().flat_map(|sample| [sample.hot, sample.cold]).map(|load| load.other_codes).sum(),
     })

@@ -36,7 +36,8 @@ pub(super) fn cpu_microseconds(processes: &[i32]) -> f64 {
 /// Resident memory of the processes, in bytes.
 pub(super) fn resident(processes: &[i32]) -> u64 {
     let lines = processes.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok());
-    let kib = lines.filter_map(|text| text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()));
+    let kib =
+        lines.filter_map(|text| text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()));
     kib.sum::<u64>() * 1024
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Row;
-use crate::resolvers::Contestant;
+use crate::resolvers::{Contestant, Plan};
 
 /// One figure beside what it must be.
 #[derive(Clone, Debug, Serialize)]
@@ -19,7 +19,7 @@ pub(super) struct Target {
 }
 
 /// All figures whose contestants were measured.
-pub(super) fn all(rows: &[Row]) -> Vec<Target> {
+pub(super) fn all(plan: Plan, rows: &[Row]) -> Vec<Target> {
     let of = |contestant| rows.iter().find(|row| row.contestant == contestant);
     let Some(ours) = of(Contestant::Portreeve) else { return Vec::new() };
     let peers: Vec<&Row> = rows.iter().filter(|row| row.contestant.is_peer()).collect();
@@ -37,7 +37,9 @@ pub(super) fn all(rows: &[Row]) -> Vec<Target> {
         relay.map(|relay| {
             most("cold: CPU a query with its lease, over the bare relay", ours.cold_microseconds - relay.cold_microseconds, 8.0, "us")
         }),
-        dnsmasq.map(|other| least_of("cold: answers a second, times dnsmasq+nftset", ours.cold_per_second / other.cold_per_second, 8.0, "x")),
+        ours.open.map(|open| least_of("cold: addresses open in the kernel, of names asked", open as f64, plan.names() as f64, "")),
+        dnsmasq
+            .map(|other| least_of("cold: answers a second, times dnsmasq+nftset", ours.cold_per_second / other.cold_per_second, 8.0, "x")),
         plain.map(|best| least_of("cold: answers a second, Unbound and knot", ours.cold_per_second, best, "/s")),
         of(Contestant::Dnsdist).map(|other| least_of("  the aim: dnsdist", ours.cold_per_second, other.cold_per_second, "/s")),
         ours.added_microseconds.map(|added| most("serial: added to a direct question, with a new lease", added, 40.0, "us")),
@@ -58,12 +60,56 @@ fn least_of(figure: &'static str, measured: f64, must: f64, unit: &str) -> Targe
     let digits = if must < 100.0 { 2 } else { 0 };
     Target {
         figure,
-        measured: format!("{measured:.digits$} {unit}"),
-        must: format!(">= {must:.digits$} {unit}"),
+        measured: format!("{measured:.digits$} {unit}").trim_end().to_owned(),
+        must: format!(">= {must:.digits$} {unit}").trim_end().to_owned(),
         reached: measured >= must,
     }
 }
 
 fn flat(figure: &'static str, ratio: f64) -> Target {
-    Target { figure, measured: format!("{ratio:.2} x"), must: "0.90 to 1.10 x".to_owned(), reached: (0.9..=1.1).contains(&ratio) }
+    most(figure, ratio, 1.1, "x")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(contestant: Contestant, cold_microseconds: f64) -> Row {
+        Row {
+            contestant,
+            hot_per_second: 1e5,
+            hot_microseconds: 6.0,
+            cold_per_second: 1e6 / cold_microseconds,
+            cold_microseconds,
+            denied_microseconds: None,
+            serial_microseconds: None,
+            added_microseconds: None,
+            idle_bytes: 5e6,
+            full_bytes: 9e6,
+            open: Some(20_600),
+            lost: 0,
+            other_codes: 0,
+        }
+    }
+
+    fn cold(ours: f64) -> Vec<bool> {
+        let rows = [row(Contestant::Relay, 12.0), row(Contestant::Dnsmasq, 200.0), row(Contestant::Portreeve, ours)];
+        let of_cold = |target: &Target| target.figure.starts_with("cold: CPU") || target.figure.contains("times dnsmasq");
+        all(Plan::FULL, &rows).iter().filter(|target| of_cold(target)).map(|target| target.reached).collect()
+    }
+
+    #[test]
+    fn what_is_too_dear_is_not_reached() {
+        assert_eq!(cold(19.9), [true, true]);
+        assert_eq!(cold(20.1), [false, true]);
+        assert_eq!(cold(25.1), [false, false], "7.97 times dnsmasq");
+    }
+
+    #[test]
+    fn a_lease_too_few_is_told() {
+        let mut ours = row(Contestant::Portreeve, 10.0);
+        ours.open = Some(Plan::FULL.names() - 1);
+        let told = all(Plan::FULL, &[ours]);
+        assert!(told.iter().any(|target| target.figure.contains("open in the kernel") && !target.reached));
+    }
 }

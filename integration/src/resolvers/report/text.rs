@@ -30,9 +30,9 @@ pub(super) fn draw(report: &Report, rows: &[Row]) -> String {
     };
     out += "\n";
     out += &lines("CPU a refusal (denied names)", |row| row.denied_microseconds.map(|denied| format!("{denied:.2} us")));
-    out += &lines("leases after the cold load", |row| row.leases.map(|leases| leases.to_string()));
+    out += &lines("addresses open in the kernel after the cold load", |row| row.open.map(|open| open.to_string()));
     out += "\n";
-    for target in targets::all(rows) {
+    for target in targets::all(plan, rows) {
         let mark = if target.reached { "ok" } else { "!!" };
         let _ = writeln!(out, "{mark}  {:<54} {:>14}   must be {}", target.figure, target.measured, target.must);
     }
@@ -40,7 +40,20 @@ pub(super) fn draw(report: &Report, rows: &[Row]) -> String {
 }
 
 const HEAD: [&str; 14] = [
-    "", "hot/s", "hot us", "x echo", "x ours", "cold/s", "cold us", "x echo", "x ours", "serial us", "added us", "idle MiB", "full MiB", "lost/other",
+    "",
+    "hot/s",
+    "hot us",
+    "x echo",
+    "x ours",
+    "cold/s",
+    "cold us",
+    "x echo",
+    "x ours",
+    "serial us",
+    "added us",
+    "idle MiB",
+    "full MiB",
+    "lost/other",
 ];
 
 fn table(rows: &[Row], echo: Option<&Row>, ours: Option<&Row>) -> String {
