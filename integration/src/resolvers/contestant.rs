@@ -121,7 +121,7 @@ impl Contestant {
         let asked = || ask(pod.namespace(), resolver, &names::first_hot(), Type::A, Duration::from_millis(200));
         let answered = crate::wait_until(START_LIMIT, || asked().filter(|reply| !self.resolves() || !reply.answers.is_empty())).is_some();
         assert!(answered, "{} does not answer (is its package installed?):\n{}", self.name(), guard.log());
-        Started { resolver, processes: usage::family(guard.root()), _guard: guard }
+        Started { resolver, processes: usage::family(guard.root()), guard: guard }
     }
 
     fn peer(self, pod: &Pod, upstream: SocketAddr) -> Option<Cmd> {
@@ -145,7 +145,18 @@ pub(super) struct Started<'a> {
     pub(super) resolver: SocketAddr,
     /// All its processes.
     pub(super) processes: Vec<i32>,
-    _guard: Guard<'a>,
+    guard: Guard<'a>,
+}
+
+impl Started<'_> {
+    /// What was measured is what was started: a process that ended takes its CPU time along, one that came is not counted.
+    ///
+    /// # Panics
+    /// With what the contestant said, when its processes are others by now.
+    pub(super) fn expect_unchanged(&self) {
+        let now = usage::family(self.guard.root());
+        assert_eq!(now, self.processes, "the processes are others than at the start. The log:\n{}", self.guard.log());
+    }
 }
 
 #[derive(Debug)]

@@ -89,6 +89,7 @@ impl Stage {
         let hot = run(&self.files.hot, seconds);
         let denied = contestant.is_portreeve().then(|| run(&self.files.denied, seconds));
         let cold = run(&self.files.cold, Amount::Once);
+        started.expect_unchanged();
         let full_bytes = usage::resident(&started.processes);
         let open = contestant.enforces().then(|| rules::open_addresses(&pod));
         Sample { hot, cold, denied, serial_microseconds, direct_microseconds, idle_bytes, full_bytes, open }

@@ -16,7 +16,16 @@ pub(super) const PORT: u16 = 5453;
 /// A program in the pod under the uid of Portreeve's worker, which the ruleset lets ask upstream; with the right to change rulesets,
 /// which dnsmasq needs for its sets.
 fn program(pod: &Pod, name: &str) -> Cmd {
-    let rights = ["--clear-groups", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"];
+    // A change of uid ends the parent-death signal that the process had from before.
+    // A change of uid ends the parent-death signal that the process had from before: it is asked for once more.
+    let rights = [
+        "--pdeathsig=KILL",
+        "--pdeathsig=KILL",
+        "--clear-groups",
+        "--bounding-set=-all,+net_admin",
+        "--inh-caps=-all,+net_admin",
+        "--ambient-caps=-all,+net_admin",
+    ];
     pod.command("setpriv").args([format!("--reuid={UID}"), format!("--regid={UID}")]).args(rights).arg(name)
 }
 
