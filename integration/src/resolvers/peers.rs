@@ -16,10 +16,8 @@ pub(super) const PORT: u16 = 5453;
 /// A program in the pod under the uid of Portreeve's worker, which the ruleset lets ask upstream; with the right to change rulesets,
 /// which dnsmasq needs for its sets.
 fn program(pod: &Pod, name: &str) -> Cmd {
-    // A change of uid ends the parent-death signal that the process had from before.
     // A change of uid ends the parent-death signal that the process had from before: it is asked for once more.
     let rights = [
-        "--pdeathsig=KILL",
         "--pdeathsig=KILL",
         "--clear-groups",
         "--bounding-set=-all,+net_admin",
