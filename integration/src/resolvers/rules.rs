@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use super::names;
 use crate::{Pod, Setup, World};
 
+/// What somebody would write who has dnsmasq alone: the same redirect and the same sets, none of Portreeve's guards.
+pub(super) const SMALL: &str = include_str!("small.nft");
+
 /// Starts the product in a pod of its own and reads its ruleset, changed for others as said above.
 ///
 /// # Panics
