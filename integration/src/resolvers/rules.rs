@@ -66,4 +66,14 @@ mod tests {
         assert_eq!(text.lines().count() + 1, LISTED.lines().count(), "every other line is there");
         assert_eq!(for_everybody(&LISTED.replace("ct original", "ct")), None, "a ruleset that is not known is not guessed at");
     }
+
+    #[test]
+    fn the_small_ruleset_knows_the_same_uid_port_and_sets() {
+        let (uid, port) = (format!("meta skuid {} udp", crate::product::UID), format!("redirect to :{}\n", super::super::peers::PORT));
+        assert!(SMALL.matches(&uid).count() == 2 && SMALL.contains(&port));
+        for option in names::nftsets() {
+            let set = option.rsplit('#').next().unwrap();
+            assert!(SMALL.contains(&format!("set {set} {{")) && SMALL.contains(&format!("@{set} ")), "{set}");
+        }
+    }
 }
