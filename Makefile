@@ -12,6 +12,7 @@ endif
 BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables python3 util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps unbound
+BENCH_PACKAGES := $(TEST_PACKAGES) dnsdist dnsmasq-base dnsperf knot-resolver
 TOOLS := $(CURDIR)/target/tools
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
 DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
@@ -53,10 +54,11 @@ deny: $(DENY) ## Licences, sources and banned crates
 	@echo "== dependency rules"
 	"$(DENY)" --locked check licenses bans sources
 
-bench: ## The budgets, measured: start, memory, size, time added to a question
-	@scripts/packages $(TEST_PACKAGES) dnsmasq-base
+bench: ## The budgets, and the resolvers side by side: start, memory, size, CPU, latency (under ten minutes once built)
+	@scripts/packages $(BENCH_PACKAGES)
 	cargo build --locked --release -p sidecar -p integration --bins
 	$(SUDO) target/release/budgets
+	$(SUDO) target/release/resolvers
 
 build: ## The release binary
 	@scripts/packages $(BUILD_PACKAGES)

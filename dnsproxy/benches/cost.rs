@@ -6,8 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -35,19 +34,31 @@ const WINDOW: usize = 32;
 struct Yes;
 
 impl Gate for Yes {
-    fn open(&self, _: &PermittedAnswer) -> impl Future<Output = Result<Opened, OpenError>> + Send {
-        std::future::ready(Ok(Opened { until: Instant::now() + Duration::from_secs(3600) }))
+    fn open(&mut self, answers: &[PermittedAnswer]) -> Vec<Result<Opened, OpenError>> {
+        let until = Instant::now() + Duration::from_secs(3600);
+        answers.iter().map(|_| Ok(Opened { until })).collect()
+    }
+
+    fn nothing(&mut self, _: &policies::Name, _: bool) {}
+
+    fn names_of(&self, _: IpAddr) -> Vec<(policies::Name, Instant)> {
+        Vec::new()
+    }
+
+    fn epoch(&self) -> u64 {
+        0
     }
 }
 
 /// One way to be asked.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Row {
     Echo,
     Direct,
     Refused,
     Empty,
-    Permitted,
+    Hot,
+    Cold,
 }
 
 fn main() {
@@ -57,7 +68,8 @@ fn main() {
         (Row::Direct, "upstream asked directly"),
         (Row::Refused, "refused name"),
         (Row::Empty, "HTTPS of a permitted name"),
-        (Row::Permitted, "permitted name, always upstream"),
+        (Row::Hot, "permitted name, out of the cache"),
+        (Row::Cold, "permitted name, asked for upstream"),
     ] {
         let serial = measure(row, 1);
         let loaded = measure(row, WINDOW);
@@ -79,9 +91,9 @@ struct Figures {
 fn measure(row: Row, window: usize) -> Figures {
     let upstream = Upstream::start();
     let (name, rtype) = match row {
-        Row::Refused => ("refused.example.org.", RecordType::A),
-        Row::Empty => ("www.example.com.", RecordType::HTTPS),
-        Row::Echo | Row::Direct | Row::Permitted => ("www.example.com.", RecordType::A),
+        Row::Refused => ("n000000.example.org.", RecordType::A),
+        Row::Empty => ("n000000.example.com.", RecordType::HTTPS),
+        Row::Echo | Row::Direct | Row::Hot | Row::Cold => ("n000000.example.com.", RecordType::A),
     };
     let server = Server::start(row, upstream.address);
     let target = match row {
@@ -98,8 +110,12 @@ fn measure(row: Row, window: usize) -> Figures {
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut sent_at = vec![Instant::now(); usize::from(u16::MAX) + 1];
     let mut times = Vec::with_capacity(QUERIES);
-    let mut send = |id: usize, sent_at: &mut Vec<Instant>| {
-        let id = u16::try_from(id).unwrap();
+    let mut send = |number: usize, sent_at: &mut Vec<Instant>| {
+        if row == Row::Cold {
+            // A name that nobody asked for before: its digits are behind the header and the label's length and first letter.
+            bytes[14..20].copy_from_slice(format!("{number:06}").as_bytes());
+        }
+        let id = u16::try_from(number).unwrap();
         bytes[..2].copy_from_slice(&id.to_be_bytes());
         sent_at[usize::from(id)] = Instant::now();
         client.send(&bytes).unwrap();
@@ -141,7 +157,7 @@ impl Upstream {
         let stopped = Arc::clone(&stop);
         thread::spawn(move || {
             // The answer is written once; only id and question, which is as long each time, are copied into it.
-            let name = Name::from_ascii("www.example.com.").unwrap();
+            let name = Name::from_ascii("n000000.example.com.").unwrap();
             let mut message = Message::query().into_response();
             message.queries.push(Query::query(name.clone(), RecordType::A));
             message.answers.push(Record::from_rdata(name, 300, RData::A(A::new(203, 0, 113, 1))));
@@ -150,7 +166,7 @@ impl Upstream {
             while !stopped.load(Relaxed) {
                 let Ok((_, from)) = socket.recv_from(&mut buffer) else { continue };
                 answer[..2].copy_from_slice(&buffer[..2]);
-                answer[12..29].copy_from_slice(&buffer[12..29]);
+                answer[12..33].copy_from_slice(&buffer[12..33]);
                 let _ = socket.send_to(&answer, from);
             }
         });
@@ -174,30 +190,38 @@ struct Server {
 
 impl Server {
     fn start(row: Row, upstream: SocketAddr) -> Self {
+        if row == Row::Echo {
+            return Self::echo();
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let link = std::fs::read_link("/proc/thread-self").unwrap();
-            let task = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let stopped = async { drop(stopped.await) };
-                match row {
-                    Row::Echo => {
-                        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                        tell.send((socket.local_addr().unwrap(), task)).unwrap();
-                        tokio::select! { () = echo(socket) => {}, () = stopped => {} }
-                    }
-                    _ => {
-                        let proxy = proxy(upstream);
-                        tell.send((proxy.addresses()[0], task)).unwrap();
-                        proxy.run(stopped).await.unwrap();
-                    }
-                }
+                let proxy = proxy(upstream);
+                tell.send(proxy.addresses()[0]).unwrap();
+                proxy.run(async { drop(stopped.await) }).await.unwrap();
             });
         });
-        let (address, task) = told.recv().unwrap();
-        Self { address, task, stop: Some(stop), thread: Some(thread) }
+        let address = told.recv().unwrap();
+        Self { address, task: task("resolver"), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// One datagram a system call, blocking: nothing is simpler.
+    fn echo() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let echo = thread::Builder::new().name("echo".into());
+        let thread = echo.spawn(move || {
+            let mut buffer = [0; 2048];
+            while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        });
+        Self { address, task: task("echo"), stop: Some(stop), thread: Some(thread.unwrap()) }
     }
 
     /// Processor time of the thread so far, in nanoseconds.
@@ -216,16 +240,22 @@ impl Drop for Server {
     }
 }
 
-async fn echo(socket: tokio::net::UdpSocket) {
-    let mut buffer = [0; 2048];
-    loop {
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let _ = socket.send_to(&buffer[..length], from).await;
+/// The number of the thread with this name, once it runs.
+fn task(name: &str) -> u32 {
+    for _ in 0..500 {
+        for entry in std::fs::read_dir("/proc/self/task").unwrap() {
+            let path = entry.unwrap().path();
+            if std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name) {
+                return path.file_name().and_then(|task| task.to_str()).and_then(|task| task.parse().ok()).unwrap();
+            }
+        }
+        thread::sleep(Duration::from_millis(2));
     }
+    panic!("no thread {name}");
 }
 
 fn proxy(upstream: SocketAddr) -> Proxy<Yes, ()> {
-    let text = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"web\"\nhosts = [\"www.example.com\"]\nports = [\"443\"]\n";
+    let text = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"web\"\nhosts = [\"*.example.com\"]\nports = [\"443\"]\nbudget = { names = 1000000, bytes = 67108864 }\n";
     let parsed = parse(&Source::new("bench.toml", text));
     let file = parsed.file.unwrap_or_else(|| panic!("{}", parsed.problems));
     let pod = Pod { namespace: String::new(), name: String::new(), labels: BTreeMap::new() };

@@ -1,5 +1,7 @@
 //! The records of an answer as they stand on the wire behind the question: kept once, told many times, each time with the TTL of then.
 
+use crate::question::Question;
+
 /// Where records begin in a message whose question has a name of `name` octets (without the root's own): header, name, root, type, class.
 pub(crate) fn offset(name: usize) -> usize {
     12 + name + 1 + 4
@@ -54,4 +56,32 @@ pub(crate) fn skip_name(octets: &[u8], mut at: usize) -> Option<usize> {
             _ => return None,
         }
     }
+}
+
+/// Sets the TTL of every record in `octets`.
+pub(crate) fn set_ttls(octets: &mut [u8], ttl: u32) {
+    let mut at = 0;
+    while let Some(place) = skip_name(octets, at).map(|behind| behind + 4) {
+        let Some(&[_, _, _, _, length0, length1]) = octets.get(place..).and_then(|rest| rest.first_chunk::<6>()) else { return };
+        if let Some(own) = octets.get_mut(place..place + 4) {
+            own.copy_from_slice(&ttl.to_be_bytes());
+        }
+        at = place + 6 + usize::from(u16::from_be_bytes([length0, length1]));
+    }
+}
+
+/// A whole message with these records, as an upstream would have sent it: what was kept passes verification again by it.
+pub(crate) fn message(question: Question<'_>, octets: &[u8], answers: u16, authorities: u16, marks: Marks) -> Vec<u8> {
+    let mut message = Vec::with_capacity(offset(question.name.len()) + octets.len());
+    // An id of 0; QR, RD, RA; one question.
+    message.extend([0, 0, 0x81, 0x80 | u8::from(marks.authentic) << 5 | marks.rcode, 0, 1]);
+    message.extend(answers.to_be_bytes());
+    message.extend(authorities.to_be_bytes());
+    message.extend([0, 0]);
+    message.extend(question.name);
+    message.push(0);
+    message.extend(question.rtype.to_be_bytes());
+    message.extend([0, 1]);
+    message.extend_from_slice(octets);
+    message
 }

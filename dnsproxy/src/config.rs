@@ -49,8 +49,10 @@ pub struct Limits {
     pub pipelined: usize,
     /// A TCP connection that delivers no whole query for so long is closed.
     pub tcp_idle: Duration,
-    /// How long the gate may take; then the client gets SERVFAIL. A commit takes microseconds: so long means that it hangs.
-    pub gate_deadline: Duration,
+    /// Answers that are kept; over it, little used ones go.
+    pub cache_entries: usize,
+    /// What they may take of memory, in bytes.
+    pub cache_bytes: usize,
     /// The first wait for an upstream; doubled with each round over all of them.
     pub upstream_try: Duration,
     /// All tries together. Below the 5 s after which stub resolvers give up, so that they hear SERVFAIL from us.
@@ -62,11 +64,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight: 512,
+            in_flight: 2048,
             connections: 64,
             pipelined: 16,
             tcp_idle: Duration::from_secs(10),
-            gate_deadline: Duration::from_millis(250),
+            cache_entries: 32_768,
+            cache_bytes: 4 * 1024 * 1024,
             upstream_try: Duration::from_secs(1),
             upstream_total: Duration::from_millis(4500),
             drain: Duration::from_secs(2),
@@ -96,6 +99,9 @@ pub enum BindError {
         /// The address that is both.
         address: SocketAddr,
     },
+    /// The kernel gives nothing to wait with.
+    #[error("cannot wait for events")]
+    Wait(#[source] io::Error),
     /// The kernel would not give the socket.
     #[error("cannot listen on {address} ({transport})")]
     Socket {

@@ -1,26 +1,37 @@
 //! The one way to the kernel, and the proof that it said yes: a [`Committed`] is made here and nowhere else.
 
 use std::{
-    future::Future,
-    task::Poll,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
+use policies::Name;
+
 use crate::answer::PermittedAnswer;
 
-/// Rounds of the event loop that a gate gets before a timer is set for it.
-const ROUNDS: usize = 3;
-
-/// What opens the pod for an answer. The sidecar implements it with netlink; tests with whatever they need.
-pub trait Gate: Send + Sync + 'static {
-    /// Opens every address of `answer` on the ports its grant names, and returns once that holds for the next packet.
-    ///
-    /// The future may be dropped at its deadline; what was opened by then stays open until its own end, and was told to nobody.
+/// What opens the pod for answers. The sidecar implements it with netlink; tests with whatever they need.
+///
+/// It belongs to the resolver's thread, which calls it between receiving and sending: all answers of one round at once, so that they share
+/// the cost of the way to the kernel. Everybody else reaches it by [`Handle::with_gate`](crate::Handle::with_gate), between two rounds, so
+/// nothing is ever told in the midst of a change of policy.
+pub trait Gate: Send + 'static {
+    /// Opens every address of every answer on the ports its grant names. What it says of answer i stands at i, and holds for the next
+    /// packet. An answer without a word of its own counts as not opened.
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. After an error no address of the answer is told, whether or not some were opened.
-    fn open(&self, answer: &PermittedAnswer) -> impl Future<Output = Result<Opened, OpenError>> + Send;
+    /// See [`OpenError`], for each answer by itself. After an error no address of the answer is told, whether or not some were opened.
+    fn open(&mut self, answers: &[PermittedAnswer]) -> Vec<Result<Opened, OpenError>>;
+
+    /// Told when an upstream had no address of this family (AAAA if `ipv6`) for a name that was asked for: what was leased to it is its no more.
+    fn nothing(&mut self, name: &Name, ipv6: bool);
+
+    /// The names that `address` is leased for now, each with the end of its lease: what a reverse look-up is answered with.
+    fn names_of(&self, address: IpAddr) -> Vec<(Name, Instant)>;
+
+    /// Another number whenever a lease may have ended before its time (a change of policy, a table that vanished): what was kept of answers
+    /// before must pass the gate anew.
+    fn epoch(&self) -> u64;
 }
 
 /// The gate's yes.
@@ -45,18 +56,6 @@ pub enum OpenError {
     Failed,
 }
 
-/// Why an answer was not committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GateFailure {
-    /// The gate said no.
-    #[error("the gate did not open")]
-    Refused(#[source] OpenError),
-    /// The gate said nothing within [`Limits::gate_deadline`](crate::Limits::gate_deadline).
-    #[error("the gate did not answer in time")]
-    TimedOut,
-}
-
 /// An answer whose addresses are open, with the proof inside: [`Reply::release`](crate::Reply::release) takes nothing else.
 ///
 /// It owns the answer, so that the proof of one answer can never release another. There is no way to make one but
@@ -71,18 +70,18 @@ pub enum GateFailure {
 /// and what was not committed is not released:
 ///
 /// ```compile_fail,E0308
-/// # fn skip(query: &dnsproxy::Query, answer: dnsproxy::PermittedAnswer) -> dnsproxy::Reply {
-/// dnsproxy::Reply::release(query, &answer)
+/// # fn skip(answer: &dnsproxy::PermittedAnswer) -> dnsproxy::Reply<'_> {
+/// dnsproxy::Reply::release(answer, std::time::Instant::now())
 /// # }
 /// ```
 ///
 /// where the same with the gate in between compiles:
 ///
 /// ```
-/// # async fn walk<G: dnsproxy::Gate>(gate: &G, query: &dnsproxy::Query, answer: dnsproxy::PermittedAnswer) -> Option<dnsproxy::Reply> {
-/// let deadline = std::time::Duration::from_millis(250);
-/// let committed = dnsproxy::Committed::by(gate, answer, deadline).await.ok()?;
-/// Some(dnsproxy::Reply::release(query, &committed))
+/// # fn walk<G: dnsproxy::Gate>(gate: &mut G, answer: dnsproxy::PermittedAnswer) {
+/// for committed in dnsproxy::Committed::by(gate, vec![answer]).into_iter().flatten() {
+///     let reply = dnsproxy::Reply::release(&committed, std::time::Instant::now());
+/// }
 /// # }
 /// ```
 #[derive(Debug)]
@@ -92,17 +91,20 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Asks `gate` to open the answer's addresses and waits for its yes, at most until `deadline`.
+    /// Has `gate` open the addresses of all answers; each comes back with its own outcome, in order.
     ///
     /// # Errors
     ///
-    /// The answer comes back with the reason, for another try after [`OpenError::Stale`].
-    pub async fn by<G: Gate>(gate: &G, answer: PermittedAnswer, deadline: Duration) -> Result<Self, (PermittedAnswer, GateFailure)> {
-        match opened(gate.open(&answer), deadline).await {
+    /// The answer, with the reason: for another try after [`OpenError::Stale`].
+    #[expect(clippy::result_large_err, reason = "the answer comes back as it went in")]
+    pub fn by<G: Gate>(gate: &mut G, answers: Vec<PermittedAnswer>) -> Vec<Result<Self, (PermittedAnswer, OpenError)>> {
+        let mut words = gate.open(&answers).into_iter();
+        let outcome = |answer| match words.next() {
             Some(Ok(Opened { until })) => Ok(Self { answer, until }),
-            Some(Err(error)) => Err((answer, GateFailure::Refused(error))),
-            None => Err((answer, GateFailure::TimedOut)),
-        }
+            Some(Err(error)) => Err((answer, error)),
+            None => Err((answer, OpenError::Failed)),
+        };
+        answers.into_iter().map(outcome).collect()
     }
 
     /// The answer that was committed.
@@ -117,37 +119,11 @@ impl Committed {
 
     /// The TTL to tell at `now`: that of the chain, but never longer than the whole seconds left of the lease.
     pub fn ttl_at(&self, now: Instant) -> u32 {
-        let left = self.until.saturating_duration_since(now).as_secs();
-        self.answer.ttl().min(u32::try_from(left).unwrap_or(u32::MAX))
+        self.answer.ttl().min(whole_seconds(self.until.saturating_duration_since(now)))
     }
 }
 
-/// The gate's word, or `None` when `deadline` has passed.
-///
-/// A gate on the same event loop has spoken a round later. A timer of a quarter second is nearly always the next to end, and setting
-/// one of those wakes the loop by a write to itself: more than the commit costs.
-async fn opened<T>(opening: impl Future<Output = T>, deadline: Duration) -> Option<T> {
-    let mut opening = std::pin::pin!(opening);
-    for _ in 0..ROUNDS {
-        tokio::select! {
-            biased;
-            word = &mut opening => return Some(word),
-            () = behind_the_others() => {}
-        }
-    }
-    tokio::time::timeout(deadline, opening).await.ok()
-}
-
-/// Lets every task that is ready have its turn. Unlike tokio's `yield_now` it does not ask the kernel for news in between: the gate's
-/// word comes from a task, not from a socket.
-async fn behind_the_others() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+/// The whole seconds of a time, as a TTL.
+pub(crate) fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,6 @@
 //! The sockets that apps ask on: one UDP and one TCP socket for each address, on the same port.
 
 pub(crate) mod tcp;
-pub(crate) mod udp;
 
 use std::{
     io,

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use hickory_proto::op::ResponseCode;
-use policies::{Grant, Policy, Refusal};
+use hickory_proto::{op::ResponseCode, rr::RecordType};
+use policies::{Grant, Name, Policy, Refusal};
 
-use crate::{answer::Unusable, gate::GateFailure, query::Query};
+use crate::{answer::Unusable, gate::OpenError, told};
 
-/// Who is told. Called on the event loop: it must neither block nor wait.
-pub trait Observer: Send + Sync + 'static {
+/// Who is told. Called on the resolver's thread: it must neither block nor wait.
+pub trait Observer: Send + 'static {
     /// Told once for each query that was understood, after its reply was handed to the kernel.
     fn told(&self, event: &Event<'_>);
 }
@@ -31,12 +31,10 @@ pub enum Transport {
     Tcp,
 }
 
-/// One query and what became of it.
+/// One query and what became of it. Nothing of it is worked out before it is asked for.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The question.
-    pub query: &'a Query,
     /// Who asked. After a redirect this is still the asking socket.
     pub client: SocketAddr,
     /// How it came.
@@ -45,16 +43,47 @@ pub struct Event<'a> {
     pub policy: &'a Arc<Policy>,
     /// The verdict and what followed from it.
     pub outcome: &'a Outcome,
-    /// The upstream whose answer was used.
-    pub upstream: Option<SocketAddr>,
+    /// Where the answer came from.
+    pub source: Source,
     /// The response code that was told.
     pub rcode: ResponseCode,
-    /// The addresses that were told; every one of them was open by then.
-    pub addresses: &'a [IpAddr],
-    /// The TTL that was told with them, in seconds.
+    /// The TTL that was told with the records, in seconds.
     pub ttl: Option<u32>,
     /// From the receipt of the query to the departure of the reply.
     pub duration: Duration,
+    /// The reply as it left, without the length a stream puts before it.
+    pub(crate) message: &'a [u8],
+}
+
+impl Event<'_> {
+    /// The name asked for.
+    pub fn name(&self) -> Name {
+        told::name(self.message)
+    }
+
+    /// The type asked for.
+    pub fn rtype(&self) -> RecordType {
+        told::rtype(self.message)
+    }
+
+    /// The addresses that were told; every one of them was open by then.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        told::addresses(self.message)
+    }
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// From here: a refusal, a failure, an absence of our own accord, a name of the gate's.
+    Here,
+    /// From the upstream at this address, asked for this query or for an equal one that came shortly before.
+    Upstream(SocketAddr),
+    /// From what was kept.
+    Cache,
+    /// From what was kept beyond its time, because no upstream answers (RFC 8767).
+    Stale,
 }
 
 /// What became of a query.
@@ -65,6 +94,10 @@ pub enum Outcome {
     Released(Grant),
     /// Permitted and answered, but there was no address to tell: a negative answer, another type, or every address stripped.
     Plain(Grant),
+    /// Told again as it was told before, under the same policy; its leases stand.
+    Again,
+    /// A reverse look-up of a leased address, answered with the names it is leased for.
+    Leased,
     /// The policy refused the name, or one its chain passes through.
     Refused(Refusal),
     /// Permitted, but no upstream gave an answer.
@@ -72,5 +105,5 @@ pub enum Outcome {
     /// Permitted, but the answer was broken.
     Unusable(Grant, Unusable),
     /// Permitted, but the gate did not open: no address was told.
-    GateFailed(Grant, GateFailure),
+    GateFailed(Grant, OpenError),
 }

@@ -3,13 +3,14 @@
 use hickory_proto::{
     op::{Message, MessageType, OpCode, ResponseCode},
     rr::{DNSClass, Name as WireName, RecordType},
+    serialize::binary::BinEncodable,
 };
 use policies::Name;
 
-use crate::{observer::Transport, wire};
+use crate::{glimpse::Glimpse, observer::Transport, question::Question, wire};
 
 /// The longest message taken from a client, in bytes. A question with every EDNS option of the registry stays far below it.
-pub const MAX_QUERY: usize = 4096;
+pub const MAX_QUERY: usize = 2047;
 
 /// Length of the header (RFC 1035 §4.1.1).
 const HEADER: usize = 12;
@@ -17,10 +18,12 @@ const HEADER: usize = 12;
 /// A question that may be judged: one name, class IN, opcode QUERY, a type that is not a zone transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    pub(crate) head: Head,
-    pub(crate) name: Name,
-    pub(crate) wire_name: WireName,
-    pub(crate) rtype: RecordType,
+    head: Head,
+    name: Name,
+    wire_name: WireName,
+    rtype: RecordType,
+    /// The question section as the client wrote it.
+    section: Box<[u8]>,
 }
 
 /// What of a query's header and OPT record shapes the reply.
@@ -64,6 +67,11 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// The question section, if it could be read.
+    pub(crate) fn section(&self) -> Vec<u8> {
+        self.question.as_ref().and_then(|question| question.to_bytes().ok()).unwrap_or_default()
+    }
+
     /// The error code.
     pub fn rcode(&self) -> ResponseCode {
         self.rcode
@@ -128,7 +136,10 @@ impl Query {
             return Parsed::Rejected(rejected);
         }
         match wire::policy_name(&question.name) {
-            Some(name) => Parsed::Query(Self { head: rejected.head, name, wire_name: question.name, rtype: question.query_type }),
+            Some(name) => {
+                let section = question.to_bytes().unwrap_or_default().into();
+                Parsed::Query(Self { head: rejected.head, name, wire_name: question.name, rtype: question.query_type, section })
+            }
             None => Parsed::Rejected(rejected),
         }
     }
@@ -158,9 +169,15 @@ impl Query {
         self.head.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// Whether the client looks at the AD bit (RFC 6840 §5.7): it set AD or DO itself.
-    pub(crate) fn wants_authentic(&self) -> bool {
-        self.head.authentic_data || self.dnssec_ok()
+    /// The same as a glimpse would have seen it.
+    pub(crate) fn glimpse(&self) -> Glimpse<'_> {
+        let question = Question {
+            name: self.name.as_wire(),
+            rtype: self.rtype.into(),
+            dnssec_ok: self.dnssec_ok(),
+            checking_disabled: self.head.checking_disabled,
+        };
+        Glimpse { head: self.head, question, section: &self.section }
     }
 }
 

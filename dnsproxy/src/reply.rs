@@ -1,27 +1,61 @@
 //! The bytes that leave. Addresses are in them only by [`Reply::release`], and that demands a [`Committed`].
 
-use std::{net::IpAddr, time::Instant};
+use std::{borrow::Cow, time::Instant};
 
-use hickory_proto::{
-    op::{Message, MessageType, OpCode, Query as Question, ResponseCode},
-    rr::Record,
-};
+use hickory_proto::op::ResponseCode;
+use policies::Refusal;
 
 use crate::{
     answer::PlainAnswer,
+    body::{self, Body, Marks},
+    cache::Hit,
     gate::Committed,
+    glimpse::Glimpse,
     observer::Transport,
-    query::{Head, Query, Rejected},
-    refusal, wire,
+    query::{Head, Rejected},
+    refusal::blocked,
+    wire,
 };
 
-/// One reply, ready to be sent to who asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    bytes: Vec<u8>,
-    rcode: ResponseCode,
-    addresses: Vec<IpAddr>,
-    ttl: Option<u32>,
+/// What is told, whoever asked: made from a proof, written as often as there are clients that wait for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    pub(crate) records: Records<'a>,
+    pub(crate) rcode: ResponseCode,
+    pub(crate) authentic: bool,
+    /// The TTL that every record is told with; `None` leaves them as they are.
+    pub(crate) ttl: Option<u32>,
+    /// An extended error (RFC 8914), told only to who sent OPT.
+    pub(crate) error: Option<Extended<'a>>,
+}
+
+/// An extended error (RFC 8914). Its text is made only where it is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extended<'a> {
+    /// Its code and text.
+    Said(u16, &'static str),
+    /// "Blocked" (§4.16), and by whose word.
+    Blocked(&'a Refusal),
+}
+
+/// The records of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Records<'a> {
+    /// An owner's name as a pointer to this place of the question, before `octets`: for records of our own.
+    pub(crate) owner: Option<Owner>,
+    /// As they stand on the wire.
+    pub(crate) octets: &'a [u8],
+    pub(crate) answers: u16,
+    pub(crate) authorities: u16,
+}
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The name asked for.
+    Asked,
+    /// The name one label up; the root has none, and stands for itself.
+    Parent,
 }
 
 /// Why a permitted name gets SERVFAIL.
@@ -36,73 +70,58 @@ pub enum Failure {
     Gate,
 }
 
-impl Reply {
+impl<'a> Reply<'a> {
     /// Tells the addresses of an answer that is open, for no longer than it stays open: the TTL is the least of the chain's and the
-    /// whole seconds left, and 0 in the last of them.
-    ///
-    /// An answer to another question than `query`'s is not told: SERVFAIL.
-    pub fn release(query: &Query, committed: &Committed) -> Self {
+    /// whole seconds left at `now`, and 0 in the last of them.
+    pub fn release(committed: &'a Committed, now: Instant) -> Self {
         let answer = committed.answer();
-        if answer.name() != query.name() || answer.rtype() != query.rtype() {
-            return Self::fail(query, Failure::Gate);
-        }
-        let ttl = committed.ttl_at(Instant::now());
-        let mut draft = Draft::new(query);
-        draft.message.metadata.authentic_data = answer.is_authentic() && query.wants_authentic();
-        draft.message.answers.extend(answer.records().iter().cloned().map(|mut record| {
-            record.ttl = record.ttl.min(ttl);
-            record
-        }));
-        if answer.left_out().stripped > 0 {
-            draft.error(17, "portreeve: some addresses lie in ranges that the rule does not permit".into());
-        }
-        let mut reply = draft.finish();
-        if reply.rcode == ResponseCode::NoError {
-            reply.addresses = answer.addresses().to_vec();
-            reply.ttl = Some(ttl);
-        }
-        reply
+        Self::of(answer.body(), committed.ttl_at(now))
+    }
+
+    /// Tells again what was released before, or what had no address, for what is left of its time.
+    pub(crate) fn again(hit: &Hit<'a>) -> Self {
+        Self::with(hit.octets, hit.answers, hit.authorities, hit.marks, hit.ttl)
     }
 
     /// Tells an answer that has no address in it.
-    pub fn plain(query: &Query, answer: &PlainAnswer) -> Self {
-        let mut draft = Draft::new(query);
-        draft.message.metadata.response_code = answer.rcode;
-        draft.message.metadata.authentic_data = answer.authentic && query.wants_authentic();
-        if answer.was_stripped() {
-            refusal::add_empty(&mut draft.message, query);
-            draft.error(17, "portreeve: every address lies in a range that the rule does not permit".into());
-        } else {
-            draft.message.answers.extend(answer.answers.iter().filter(|record| is_plain(record)).cloned());
-            draft.message.authorities.extend(answer.authorities.iter().filter(|record| is_plain(record)).cloned());
+    pub fn plain(answer: &'a PlainAnswer) -> Self {
+        Self::of(&answer.body, answer.ttl)
+    }
+
+    /// Tells the records of a body that has no address in it.
+    pub(crate) fn of(body: &'a Body, ttl: u32) -> Self {
+        Self::with(&body.octets, body.answers, body.authorities, body.marks, ttl)
+    }
+
+    fn with(octets: &'a [u8], answers: u16, authorities: u16, marks: Marks, ttl: u32) -> Self {
+        let stripped = Extended::Said(17, "portreeve: addresses were left out that lie in ranges which the rule does not permit");
+        Self {
+            records: Records { owner: None, octets, answers, authorities },
+            rcode: ResponseCode::from(0, marks.rcode),
+            authentic: marks.authentic,
+            ttl: Some(ttl),
+            error: marks.stripped.then_some(stripped),
         }
-        draft.finish()
+    }
+
+    /// The same with an extended error of its own.
+    pub(crate) fn with_error(self, info: u16, text: &'static str) -> Self {
+        Self { error: Some(Extended::Said(info, text)), ..self }
     }
 
     /// SERVFAIL: the client may ask again at once, and nothing is kept (NXDOMAIN would be).
-    pub fn fail(query: &Query, failure: Failure) -> Self {
-        let mut draft = Draft::new(query);
-        draft.message.metadata.response_code = ResponseCode::ServFail;
+    pub fn fail(failure: Failure) -> Self {
         let (info, text) = match failure {
             Failure::Upstream => (22, "portreeve: no upstream resolver gave an answer"),
             Failure::Answer => (24, "portreeve: the upstream's answer is broken or beyond its bounds"),
             Failure::Gate => (0, "portreeve: the address could not be opened"),
         };
-        draft.error(info, text.into());
-        draft.finish()
+        Self::bare(ResponseCode::ServFail).with_error(info, text)
     }
 
-    /// Turns away what is no question for us.
-    pub fn reject(rejected: &Rejected) -> Self {
-        let mut draft = Draft::of(rejected.head, rejected.question.clone());
-        draft.message.metadata.op_code = rejected.opcode;
-        draft.message.metadata.response_code = rejected.rcode;
-        draft.finish()
-    }
-
-    /// The message, without the length a stream puts before it.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// A response code and no records.
+    pub(crate) fn bare(rcode: ResponseCode) -> Self {
+        Self { records: Records::default(), rcode, authentic: false, ttl: None, error: None }
     }
 
     /// The response code told.
@@ -110,69 +129,97 @@ impl Reply {
         self.rcode
     }
 
-    /// The addresses told (a truncated datagram may hold fewer of them).
-    pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
-    }
-
-    /// The TTL told with the addresses, in seconds.
+    /// The TTL told, in seconds.
     pub fn ttl(&self) -> Option<u32> {
         self.ttl
     }
-}
 
-/// Whether a record opens no question of addresses: the last guard, should a walk ever let one through.
-fn is_plain(record: &Record) -> bool {
-    record.data.ip_addr().is_none()
-}
-
-/// A reply in the making.
-pub(crate) struct Draft {
-    head: Head,
-    pub(crate) message: Message,
-    error: Option<(u16, String)>,
-}
-
-impl Draft {
-    /// An empty NOERROR to `query`.
-    pub(crate) fn new(query: &Query) -> Self {
-        Self::of(query.head, Some(Question::query(query.wire_name().clone(), query.rtype())))
+    /// Writes the message for who asked, without the length a stream puts before it: within what the client takes, leaving out whole
+    /// records from the end and setting TC where they do not fit.
+    pub(crate) fn write(&self, asker: &Glimpse<'_>, out: &mut Vec<u8>) {
+        let authentic = self.authentic && asker.wants_authentic();
+        self.put(&asker.head, 0, asker.section, authentic, out);
     }
 
-    /// An empty NOERROR with the id, flags and question of what was asked (RFC 6895 §2).
-    fn of(head: Head, question: Option<Question>) -> Self {
-        let mut message = Message::new(head.id, MessageType::Response, OpCode::Query);
-        message.metadata.recursion_desired = head.recursion_desired;
-        message.metadata.recursion_available = true;
-        message.metadata.checking_disabled = head.checking_disabled;
-        message.queries.extend(question);
-        Self { head, message, error: None }
+    /// The same for a message that was turned away, whose question may not have been readable.
+    pub(crate) fn write_rejected(rejected: &Rejected, out: &mut Vec<u8>) {
+        let section = rejected.section();
+        Self::bare(rejected.rcode).put(&rejected.head, u8::from(rejected.opcode), &section, false, out);
     }
 
-    /// Adds an extended error (RFC 8914), told only to who sent OPT.
-    pub(crate) fn error(&mut self, info: u16, text: String) {
-        self.error = Some((info, text));
-    }
-
-    /// The bytes, within what the client takes.
-    pub(crate) fn finish(mut self) -> Reply {
-        let rcode = self.message.metadata.response_code;
-        // The upper half goes into the OPT record, which stands outside the message.
-        self.message.metadata.response_code = ResponseCode::from(0, rcode.low());
-        let opt = self.head.edns.map(|edns| wire::Opt { rcode_high: rcode.high(), dnssec_ok: edns.dnssec_ok, error: self.error });
-        let limit = match (self.head.transport, self.head.edns) {
+    fn put(&self, head: &Head, opcode: u8, section: &[u8], authentic: bool, out: &mut Vec<u8>) {
+        out.clear();
+        let text = head.edns.and(self.error).map(Extended::text);
+        let opt = head.edns.map(|edns| wire::Opt {
+            rcode_high: self.rcode.high(),
+            dnssec_ok: edns.dnssec_ok,
+            error: text.as_ref().map(|(info, text)| (*info, text.as_ref())),
+        });
+        let limit = usize::from(match (head.transport, head.edns) {
             (Transport::Tcp, _) => u16::MAX,
             (Transport::Udp, Some(edns)) => edns.payload.clamp(wire::UDP_PLAIN, wire::UDP_PAYLOAD),
             (Transport::Udp, None) => wire::UDP_PLAIN,
-        };
-        match wire::encode(&self.message, opt.as_ref(), limit) {
-            Some(bytes) => Reply { bytes, rcode, addresses: Vec::new(), ttl: None },
-            None => Reply {
-                bytes: wire::bare_servfail(self.head.id, self.head.recursion_desired),
-                rcode: ResponseCode::ServFail,
-                addresses: Vec::new(),
-                ttl: None,
+        });
+        out.extend(head.id.to_be_bytes());
+        // QR, opcode, RD; RA, AD, CD, the lower half of the response code.
+        out.push(0x80 | opcode << 3 | u8::from(head.recursion_desired));
+        out.push(0x80 | u8::from(authentic) << 5 | u8::from(head.checking_disabled) << 4 | self.rcode.low());
+        out.extend(u16::from(!section.is_empty()).to_be_bytes());
+        let counts = out.len();
+        out.extend([0, 0, 0, 0, 0, u8::from(head.edns.is_some())]);
+        out.extend_from_slice(section);
+        let (answers, authorities) = self.put_records(limit.saturating_sub(opt.map_or(0, |opt| opt.length())), section, out);
+        if let Some(place) = out.get_mut(counts..counts + 4) {
+            place.copy_from_slice(&[answers.to_be_bytes(), authorities.to_be_bytes()].concat());
+        }
+        if (answers, authorities) != (self.records.answers, self.records.authorities)
+            && let Some(flags) = out.get_mut(2)
+        {
+            *flags |= 0x02;
+        }
+        if let Some(opt) = opt {
+            opt.put(out);
+        }
+    }
+
+    /// Writes as many records as fit into `limit`, all of them with the TTL told; how many of each section that were.
+    fn put_records(&self, limit: usize, section: &[u8], out: &mut Vec<u8>) -> (u16, u16) {
+        let Records { owner, octets, answers, authorities } = self.records;
+        let start = out.len();
+        match owner {
+            Some(Owner::Asked) => out.extend([0xc0, 12]),
+            // A pointer behind the first label; the root has none before it.
+            Some(Owner::Parent) => match section.first() {
+                Some(&length @ 1..=63) => out.extend([0xc0, 12 + 1 + length]),
+                _ => out.push(0),
             },
+            None => {}
+        }
+        out.extend_from_slice(octets);
+        let mut told = answers + authorities;
+        if out.len() > limit {
+            let whole = out.get(start..).unwrap_or_default();
+            let fitting = body::records(whole).map(|(_, end)| end).take_while(|end| start + end <= limit);
+            let (count, end) = fitting.fold((0, 0), |(count, _), end| (count + 1, end));
+            out.truncate(start + end);
+            told = count;
+        }
+        if let Some(ttl) = self.ttl {
+            body::set_ttls(out.get_mut(start..).unwrap_or_default(), ttl);
+        }
+        (told.min(answers), told.saturating_sub(answers))
+    }
+}
+
+impl<'a> Extended<'a> {
+    /// Its code and text.
+    fn text(self) -> (u16, Cow<'a, str>) {
+        match self {
+            Self::Said(info, text) => (info, text.into()),
+            Self::Blocked(refusal) => (15, blocked(refusal)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,20 @@ counters! {
     rejected,
     /// Names the policy refused.
     refused,
+    /// Tries of a search list, refused here without a question upstream and not counted among the refused.
+    search_steps,
+    /// Names refused because a wildcard's budget was spent; counted among the refused too.
+    over_budget,
+    /// Answers out of what was kept.
+    cached,
+    /// Answers out of what was kept beyond its time, because no upstream answers (RFC 8767).
+    stale,
+    /// Queries that waited for an answer to an equal one.
+    coalesced,
+    /// Reverse look-ups answered with the names that an address is leased for.
+    reverse,
+    /// Names asked for anew though nobody waited, because their addresses are in use.
+    refreshed,
     /// Answers that left with addresses, every one of them committed.
     released,
     /// Answers that left without an address: negative ones, and other types.

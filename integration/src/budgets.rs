@@ -4,8 +4,6 @@
 //! directly, one held by a policy, where each answer is a new lease, and two through dnsmasq: one that forwards and holds nothing, one
 //! that puts each answer into an nftables set (`--nftset`), the nearest tool a user would pick. Medians of alternating runs.
 
-mod question;
-
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::command::Running;
 use crate::pod::Pod;
 use crate::product::{Setup, binary};
+use crate::question;
 use crate::servers::Nsd;
 use crate::world::World;
 

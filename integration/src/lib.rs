@@ -28,6 +28,8 @@ pub mod namespace;
 pub mod pod;
 pub mod policy_dir;
 pub mod product;
+mod question;
+pub mod resolvers;
 pub mod rights;
 pub mod scratch;
 pub mod servers;

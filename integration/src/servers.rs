@@ -47,6 +47,12 @@ impl Nsd {
         self.address
     }
 
+    /// Its first process, the parent of the others.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.running.pid()
+    }
+
     /// What it has said.
     #[must_use]
     pub fn log(&self) -> String {

@@ -1,28 +1,29 @@
 //! One handle on the kernel: reading the standing ruleset back, replacing it in one batch, and committing leases.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashSet, io, net::IpAddr, time::Duration};
 
 use nix::errno::Errno;
 
 use crate::{
-    ruleset::{Ip, NETDEV_TABLE, Names, TABLE},
+    ruleset::{NETDEV_TABLE, TABLE},
     sys::{Batch, Family, Ident, Netlink, Table},
 };
 
+mod answers;
 mod commit;
 mod devices;
 mod error;
+mod growth;
 mod install;
+mod leased;
 mod leases;
 mod read;
 mod standing;
 
-pub use commit::{Answer, Change, CommitError, Kind};
+use leased::Leased;
+
+pub use answers::{Answers, Change, Kind, OpeningHandle};
+pub use commit::CommitError;
 pub use devices::Devices;
 pub use error::{CountError, InstallError, OpenError, RawGuardMissing, ReadError, RefreshError};
 pub use install::{Installed, Missing, RawGuardState};
@@ -71,27 +72,6 @@ pub struct Lease {
     pub left: Duration,
 }
 
-/// The lease sets of one opening.
-#[derive(Debug, Clone)]
-struct LeaseSets {
-    v4: Ident,
-    v6: Ident,
-}
-
-impl LeaseSets {
-    fn of(key: &str) -> Self {
-        let names = Names::of(key);
-        Self { v4: names.leases(Ip::V4), v6: names.leases(Ip::V6) }
-    }
-
-    const fn get(&self, address: IpAddr) -> &Ident {
-        match address {
-            IpAddr::V4(_) => &self.v4,
-            IpAddr::V6(_) => &self.v6,
-        }
-    }
-}
-
 /// The kernel's firewall of this network namespace. Synchronous and never waiting: netlink answers before the call returns.
 pub struct Firewall {
     options: Options,
@@ -100,17 +80,21 @@ pub struct Firewall {
     batch: Batch,
     inet: Table,
     netdev: Table,
-    /// The openings that take leases, by key, as of the last installation or read-back.
-    sets: HashMap<String, LeaseSets>,
+    /// What is in it, before it is written: as with the batch.
+    rows: Vec<commit::Row>,
+    /// The openings that take leases, as of the last installation or read-back.
+    leased: Leased,
     /// The sets and chains of the last installation; `None`: what stands is another process's.
     in_use: Option<HashSet<Ident>>,
+    /// Whether the kernel lets a set's size be changed.
+    sets_grow: bool,
     /// Whether the raw guard stands.
     guarded: bool,
 }
 
 impl std::fmt::Debug for Firewall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Firewall").field("netlink", &self.netlink).field("leased", &self.sets.len()).finish_non_exhaustive()
+        f.debug_struct("Firewall").field("netlink", &self.netlink).field("leased", &self.leased.len()).finish_non_exhaustive()
     }
 }
 
@@ -136,8 +120,10 @@ impl Firewall {
             batch: Batch::new(),
             inet: Table { family: Family::Inet, name: Ident::new(TABLE) },
             netdev: Table { family: Family::Netdev, name: Ident::new(NETDEV_TABLE) },
-            sets: HashMap::new(),
+            rows: Vec::new(),
+            leased: Leased::default(),
             in_use: None,
+            sets_grow: growth::possible(),
             guarded: false,
         };
         firewall.netlink.has_table(&firewall.inet).map_err(told)?;

@@ -129,6 +129,6 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { leases: 4096, used: 4096 }
+        Self { leases: 32_768, used: 32_768 }
     }
 }

@@ -12,6 +12,7 @@ mod batch;
 mod dump;
 mod expr;
 mod ident;
+mod lease;
 mod object;
 mod owned;
 mod socket;
@@ -20,7 +21,8 @@ pub(crate) use batch::{Batch, Refused, What};
 pub(crate) use dump::{ChainSeen, ElementSeen, SetSeen};
 pub(crate) use expr::{Cmp, CtKey, Expr, MAX_EXPRS, MetaKey, PayloadBase, Verdict};
 pub(crate) use ident::{Ident, UserData};
+pub(crate) use lease::{Act, Lease, Note};
 pub(crate) use object::{
     Chain, Element, Family, Hook, HookKind, MAX_ELEMENTS, Object, Policy, Rule, Set, SetFlags, SetKey, Table, TableFlags,
 };
-pub(crate) use socket::{Lost, Netlink, SendError};
+pub(crate) use socket::{Lost, Netlink, SendError, next_message};

@@ -10,6 +10,8 @@
 #[path = "kernel/world.rs"]
 mod world;
 
+#[path = "kernel/denied.rs"]
+mod denied;
 #[path = "kernel/golden.rs"]
 mod golden;
 #[path = "kernel/install.rs"]

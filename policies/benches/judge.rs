@@ -45,6 +45,29 @@ fn judge(criterion: &mut Criterion) {
     }
 }
 
+/// The same from octets, as the resolver asks: nothing is allocated.
+fn judge_wire(criterion: &mut Criterion) {
+    let questions = [
+        ("wire: granted by name", "host-4.zone-4.example.com"),
+        ("wire: granted by wildcard", "deep.below.host-5.zone-5.example.com"),
+        ("wire: refused", "www.nowhere.example.org"),
+        ("wire: refused under a zone of the policy", "www.zone-5.example.com"),
+        ("wire: step of a search list", "host-4.zone-4.example.com.cluster.local"),
+    ];
+    for (question, text) in questions {
+        let mut group = criterion.benchmark_group(question);
+        #[expect(clippy::expect_used, reason = "a bench that cannot begin must stop")]
+        let name = Name::parse(text).expect("a name");
+        for hosts in [10, 10_000] {
+            let policy = policy(hosts);
+            group.bench_with_input(BenchmarkId::from_parameter(hosts), &policy, |bencher, policy| {
+                bencher.iter(|| black_box(policy.judge_wire(black_box(name.as_wire())).is_ok()));
+            });
+        }
+        group.finish();
+    }
+}
+
 fn compile(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse and compile");
     group.sample_size(10);
@@ -54,5 +77,5 @@ fn compile(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, judge, compile);
+criterion_group!(benches, judge, judge_wire, compile);
 criterion_main!(benches);

@@ -11,9 +11,9 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    file::{Mode, PolicyFile},
+    file::{Deny, Limit, Mode, PolicyFile},
     opening::{Opening, OpeningIndex, Scope},
-    policy::{FileInUse, Inner, Policy},
+    policy::{Bounds, FileInUse, Inner, Policy},
     ports::Ports,
     problem::Problems,
     surroundings::{Pod, Surroundings},
@@ -60,10 +60,12 @@ pub(crate) fn compile(files: &[PolicyFile], pod: &Pod, surroundings: &Surroundin
         files: files.iter().map(|file| in_use(file)).collect(),
         openings,
         denies: ranges::denies(&files, &rules, surroundings),
-        exact: tables.exact,
-        below: tables.below,
-        depths: tables.depths,
-        ancestors: tables.ancestors,
+        table: tables.table,
+        budgets: tables.budgets,
+        bounds: Bounds {
+            denies: files.iter().flat_map(|file| &file.denies).filter_map(Deny::hold).collect(),
+            limits: limits.iter().map(|group| group.limits.iter().map(Limit::hold).collect()).collect(),
+        },
         cluster_domain: surroundings.cluster_domain.clone(),
         search: surroundings.search.clone(),
         next_date_change: rules.iter().filter(|rule| !rule.expired).filter_map(|rule| rule.expires).min().map(crate::Date::next),

@@ -4,6 +4,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
+    budget::BudgetTerms,
     file::Mode,
     policy::Policy,
     ports::Ports,
@@ -63,6 +64,18 @@ pub struct NearestMiss {
     pub line: u32,
 }
 
+/// The budget that a name counts against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetReport {
+    /// The policy's name.
+    pub policy: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The figures.
+    #[serde(flatten)]
+    pub terms: BudgetTerms,
+}
+
 /// The report of `policy explain`: one value, told in text or as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -95,6 +108,9 @@ pub struct Explanation {
     /// The ports that are open for the host.
     #[serde(skip_serializing_if = "Ports::is_empty")]
     pub ports: Ports,
+    /// What the names of the wildcard that permits it may come to in a minute, and the rule that counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetReport>,
     /// What comes closest, where it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<NearestMiss>,
@@ -126,6 +142,7 @@ impl Explanation {
             file: None,
             line: None,
             ports: Ports::none(),
+            budget: None,
             nearest: None,
             permit: None,
         }
@@ -158,6 +175,9 @@ impl fmt::Display for Explanation {
             if let Some(line) = self.line {
                 write!(f, ":{line}")?;
             }
+        }
+        if let Some(BudgetReport { policy, rule, terms }) = &self.budget {
+            write!(f, "\n  budget: {terms} (policy {policy}, rule {rule})")?;
         }
         if let Some(nearest) = &self.nearest {
             write!(f, "\n  nearest: {nearest}")?;

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
+    budget::BudgetTerms,
     date::Date,
     host::HostPattern,
     ports::Ports,
@@ -36,7 +37,7 @@ pub enum Revoke {
     New,
 }
 
-/// How HTTPS and SVCB records of a rule's names are answered. Parsed and kept; acted upon by a later issue.
+/// How HTTPS and SVCB records of a rule's names are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HttpsRecords {
@@ -114,10 +115,12 @@ pub struct Allow {
     pub ticket: Option<String>,
     /// The last day on which it holds.
     pub expires: Option<Date>,
-    /// For a later issue.
+    /// How HTTPS and SVCB records of its names are answered.
     pub https_records: HttpsRecords,
-    /// For a later issue: whether SRV targets of its names are granted along.
+    /// Whether the targets of its names' SRV records are granted along.
     pub srv_targets: bool,
+    /// How many names a minute its wildcards take; `None` in a rule without a wildcard.
+    pub budget: Option<BudgetTerms>,
     /// The line it begins on, counted from 1.
     pub line: u32,
     pub(crate) expires_span: Range<usize>,

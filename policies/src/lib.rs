@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod budget;
 mod compile;
 mod date;
 mod expect;
 mod explain;
 mod file;
+mod hashing;
 mod host;
 mod name;
 mod opening;
@@ -20,9 +22,10 @@ mod target;
 mod verdict;
 
 pub use address::{AddressKind, AddressRefusal};
+pub use budget::{Budget, BudgetId, BudgetKind, BudgetTerms};
 pub use date::Date;
 pub use expect::{ExpectationReport, run_expectations};
-pub use explain::{Decision, Explanation, NearestKind, NearestMiss, explain};
+pub use explain::{BudgetReport, Decision, Explanation, NearestKind, NearestMiss, explain};
 pub use file::{Allow, Deny, Expectation, Expected, HttpsRecords, LeaseTerms, Limit, Mode, PolicyFile, Private, Revoke, Select};
 pub use host::HostPattern;
 pub use name::{Name, NameError};
@@ -34,4 +37,4 @@ pub use preset::{Preset, PresetInfo, presets};
 pub use problem::{Problem, Problems, Severity, Source, Style};
 pub use surroundings::{Pod, Surroundings};
 pub use target::{Target, TargetError, TargetHost};
-pub use verdict::{Grant, Place, Reason, Refusal, Verdict};
+pub use verdict::{Grant, GrantRef, Judged, Place, Reason, Refusal, RefusalRef, Verdict};

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// The longest label, in octets (RFC 1035 section 2.3.4).
 const LABEL_OCTETS: usize = 63;
 /// The longest name in its wire form, in octets, without the root's own length octet (RFC 1035 section 2.3.4 counts 255 with it).
-const NAME_OCTETS: usize = 254;
+pub(crate) const NAME_OCTETS: usize = 254;
 /// Text longer than this cannot be a name; said before IDNA does work on it.
 const TEXT_BYTES: usize = 2048;
 
@@ -52,6 +52,12 @@ pub enum NameError {
     /// The internationalised form does not follow UTS 46.
     #[error("not a valid internationalised name (UTS 46)")]
     Idna,
+    /// The octets end inside a label.
+    #[error("the octets end inside a label")]
+    CutOff,
+    /// A capital letter where lower-cased octets are demanded.
+    #[error("the name has a capital letter, and must be lower-cased")]
+    Capital,
 }
 
 impl Name {
@@ -112,6 +118,23 @@ impl Name {
         Ok(Self { wire: wire.into() })
     }
 
+    /// A name from its octets: length octet and label in turn, without the root's empty label. ASCII capitals are lowered.
+    ///
+    /// # Errors
+    /// What is wrong first: an empty label (the root's own too), a label that is over-long (a compression pointer is) or that the octets do
+    /// not hold in full, too many of them.
+    pub fn from_wire(wire: &[u8]) -> Result<Self, NameError> {
+        depth_of(wire)?;
+        // Length octets are 63 at most, so none looks like a capital.
+        Ok(Self { wire: wire.iter().map(u8::to_ascii_lowercase).collect() })
+    }
+
+    /// The octets: length octet and label in turn, lower-cased, without the root's empty label; none for the root. The octets of an
+    /// ancestor are a suffix of these.
+    pub fn as_wire(&self) -> &[u8] {
+        &self.wire
+    }
+
     /// The labels, leftmost first; none for the root.
     pub fn labels(&self) -> Labels<'_> {
         Labels { rest: &self.wire }
@@ -119,9 +142,7 @@ impl Name {
 
     /// Whether this is `ancestor` or a name below it.
     pub fn is_at_or_under(&self, ancestor: &Name) -> bool {
-        let (own, other) = (self.wire.len(), ancestor.wire.len());
-        // A suffix of the octets is a suffix of the name only where a label begins.
-        own >= other && self.suffixes().any(|suffix| suffix.len() == other && suffix == &*ancestor.wire)
+        front_of(&self.wire, &ancestor.wire).is_some()
     }
 
     /// Whether this is a name below `ancestor`, and not `ancestor` itself.
@@ -157,18 +178,13 @@ impl Name {
         }
     }
 
-    /// The octets of the name, as its field keeps them.
-    pub(crate) fn wire(&self) -> &[u8] {
-        &self.wire
-    }
-
     /// The name itself, then each ancestor, the root (empty) last, as octets.
     pub(crate) fn suffixes(&self) -> Suffixes<'_> {
         Suffixes { rest: Some(&self.wire) }
     }
 
-    /// The name whose octets these are; for octets that came from [`Name::wire`] alone.
-    pub(crate) fn from_wire(wire: &[u8]) -> Self {
+    /// The name whose octets these are; for octets that were checked, or came from [`Name::as_wire`].
+    pub(crate) fn of_sound_wire(wire: &[u8]) -> Self {
         Self { wire: wire.into() }
     }
 
@@ -209,6 +225,35 @@ impl<'a> Iterator for Suffixes<'a> {
         self.rest = this.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
         Some(this)
     }
+}
+
+/// How many labels these octets of a name have.
+///
+/// # Errors
+/// Why they are none of a name.
+pub(crate) fn depth_of(wire: &[u8]) -> Result<usize, NameError> {
+    let (mut rest, mut depth) = (wire, 0);
+    while let Some((length, after)) = rest.split_first() {
+        let octets = usize::from(*length);
+        match octets {
+            0 => return Err(NameError::EmptyLabel),
+            1..=LABEL_OCTETS => rest = after.get(octets..).ok_or(NameError::CutOff)?,
+            _ => return Err(NameError::LabelTooLong { octets }),
+        }
+        depth += 1;
+    }
+    if wire.len() > NAME_OCTETS { Err(NameError::NameTooLong) } else { Ok(depth) }
+}
+
+/// What stands in front of `zone` in the octets of a name at or below it; `None` for any other name.
+pub(crate) fn front_of<'a>(wire: &'a [u8], zone: &[u8]) -> Option<&'a [u8]> {
+    let front = wire.strip_suffix(zone)?;
+    // A suffix of the octets is a suffix of the name only where a label begins.
+    let mut rest = front;
+    while let Some((length, after)) = rest.split_first() {
+        rest = after.get(usize::from(*length)..)?;
+    }
+    Some(front)
 }
 
 fn has_a_label(text: &str) -> bool {

@@ -8,6 +8,7 @@ use crate::{
     problem::{Problems, Severity, Source},
 };
 
+mod budget;
 mod fields;
 mod host;
 mod range;

@@ -1,22 +1,25 @@
 //! What one pod may do, ready for the query path: a name costs a few look-ups, however many hosts the files hold.
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
+    budget::{Budget, BudgetId, BudgetTerms},
     date::Date,
     explain::NearestMiss,
     file::{HttpsRecords, Mode, PolicyFile},
-    name::Name,
+    name::{self, Name, NameError},
     opening::{Opening, OpeningIndex, RangeDeny},
     ports::Ports,
     problem::Problems,
     surroundings::{Pod, Surroundings},
-    verdict::{Grant, Place, Reason, Refusal, Verdict},
+    verdict::{GrantRef, Judged, Place, Reason, RefusalRef, Verdict},
 };
+
+mod bounds;
+mod search;
+mod table;
+
+pub(crate) use bounds::{Bounds, Hold};
+pub(crate) use table::Table;
 
 /// The union of the files that select a pod, less what is denied, inside the limits. Immutable; cheap to clone.
 #[derive(Clone)]
@@ -44,7 +47,10 @@ pub(crate) struct Granted {
     /// What the rules would open and something takes away: for explanations.
     pub(crate) withheld: Box<[Withheld]>,
     pub(crate) https_records: HttpsRecords,
-    pub(crate) srv_targets: bool,
+    /// Those of the openings whose rules grant SRV targets along.
+    pub(crate) srv_openings: Box<[OpeningIndex]>,
+    /// What a name that a wildcard alone takes in counts against.
+    pub(crate) budget: Option<BudgetId>,
 }
 
 /// Ports that a rule would open and that something takes away.
@@ -59,10 +65,10 @@ pub(crate) struct Withheld {
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Granted(Arc<Granted>),
-    Refused(Reason, Option<Place>),
+    Refused(Reason, Place),
 }
 
-/// The policy itself. Names are keyed by their wire form, whose suffixes are the wire forms of their ancestors.
+/// The policy itself.
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) generation: u64,
@@ -70,14 +76,11 @@ pub(crate) struct Inner {
     pub(crate) files: Vec<FileInUse>,
     pub(crate) openings: Vec<Opening>,
     pub(crate) denies: Vec<RangeDeny>,
-    /// Outcomes of names that a pattern gives in full.
-    pub(crate) exact: HashMap<Box<[u8]>, Outcome>,
-    /// Outcomes of names below these, where no longer one matches.
-    pub(crate) below: HashMap<Box<[u8]>, Outcome>,
-    /// Bit n: `below` has a name of n labels. Keeps the cost of a name with a hundred labels down.
-    pub(crate) depths: u128,
-    /// Names above a granted one.
-    pub(crate) ancestors: HashSet<Box<[u8]>>,
+    pub(crate) table: Table,
+    /// What each budget says, and the rule that says it.
+    pub(crate) budgets: Vec<(BudgetTerms, Place)>,
+    /// What holds the targets of SRV records.
+    pub(crate) bounds: Bounds,
     pub(crate) cluster_domain: Option<Name>,
     pub(crate) search: Vec<Name>,
     pub(crate) next_date_change: Option<Date>,
@@ -102,32 +105,24 @@ impl Policy {
 
     /// Judges a name. Neither the number of hosts nor the number of files changes what this costs; nothing is allocated.
     pub fn judge(&self, name: &Name) -> Verdict {
-        let inner = &self.inner;
-        let (reason, place) = match inner.outcome(name.wire(), name.depth()) {
-            Some(Outcome::Granted(granted)) => {
-                return Verdict::Granted(Grant {
-                    name: name.clone(),
-                    policy: Arc::clone(inner),
-                    granted: Arc::clone(granted),
-                    in_cluster: inner.is_in_cluster(name),
-                });
-            }
-            Some(Outcome::Refused(reason, place)) => (Some(*reason), place.clone()),
-            None => (None, None),
-        };
-        let no_data = inner.has_granted_below(name);
-        let reason = reason.unwrap_or_else(|| {
-            if inner.files.is_empty() {
-                Reason::NoPolicy
-            } else if no_data {
-                Reason::AncestorOfPermitted
-            } else if inner.is_search_step(name) {
-                Reason::SearchListStep
-            } else {
-                Reason::NotPermitted
-            }
-        });
-        Verdict::Refused(Refusal { name: name.clone(), reason, place, no_data, generation: inner.generation })
+        match self.inner.decide(name.as_wire(), name.depth()) {
+            Judged::Granted(grant) => Verdict::Granted(grant.grant_for(name.clone())),
+            Judged::Refused(refusal) => Verdict::Refused(refusal.refusal_for(name.clone())),
+        }
+    }
+
+    /// Judges a name by its octets: length octet and label in turn, lower-cased, without the root's empty label. The same verdict as
+    /// [`Policy::judge`] comes to, with nothing allocated and nothing counted.
+    ///
+    /// # Errors
+    /// Octets that are no name; a capital among them, since a rule or a deny in its lower-cased form would be missed.
+    pub fn judge_wire<'a>(&'a self, name: &'a [u8]) -> Result<Judged<'a>, NameError> {
+        let depth = name::depth_of(name)?;
+        // Length octets are 63 at most, so none looks like a capital.
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return Err(NameError::Capital);
+        }
+        Ok(self.inner.decide(name, depth))
     }
 
     /// The fingerprint of everything that decides: two policies of one generation judge alike.
@@ -160,6 +155,11 @@ impl Policy {
         &self.inner.denies
     }
 
+    /// How many budgets there are: every [`BudgetId`] of this generation is below it.
+    pub fn budgets(&self) -> usize {
+        self.inner.budgets.len()
+    }
+
     /// The first day on which the same files mean something else, because a rule has expired.
     pub fn next_date_change(&self) -> Option<Date> {
         self.inner.next_date_change
@@ -177,46 +177,29 @@ impl Policy {
 }
 
 impl Inner {
-    /// The outcome of the name with these octets: its own, else that of the longest wildcard above it.
-    fn outcome(&self, wire: &[u8], depth: usize) -> Option<&Outcome> {
-        self.exact.get(wire).or_else(|| {
-            let (length, after) = wire.split_first()?;
-            self.outcome_below(after.get(usize::from(*length)..)?, depth.checked_sub(1)?)
-        })
+    /// The verdict on the name with these octets and this many labels.
+    fn decide<'a>(self: &'a Arc<Self>, wire: &'a [u8], depth: usize) -> Judged<'a> {
+        let found = self.table.find(wire, depth);
+        let no_data = found.granted_below;
+        let (reason, place) = match found.outcome {
+            Some(Outcome::Granted(granted)) => return Judged::Granted(GrantRef { wire, policy: self, granted }),
+            Some(Outcome::Refused(reason, place)) => (*reason, Some(place)),
+            None if self.files.is_empty() => (Reason::NoPolicy, None),
+            None if no_data => (Reason::AncestorOfPermitted, None),
+            None if self.is_search_step(wire) => (Reason::SearchListStep, None),
+            None => (Reason::NotPermitted, None),
+        };
+        Judged::Refused(RefusalRef { wire, reason, place, no_data, generation: self.generation })
     }
 
-    /// The outcome of a name below this one that no pattern gives in full: that of the longest wildcard at it or above it.
-    fn outcome_below(&self, wire: &[u8], depth: usize) -> Option<&Outcome> {
-        let (mut rest, mut depth) = (wire, depth);
-        loop {
-            if self.depths >> depth & 1 == 1
-                && let Some(outcome) = self.below.get(rest)
-            {
-                return Some(outcome);
-            }
-            let (length, after) = rest.split_first()?;
-            rest = after.get(usize::from(*length)..)?;
-            depth = depth.checked_sub(1)?;
-        }
+    pub(crate) fn budget_of(&self, granted: &Granted) -> Option<Budget> {
+        let id = granted.budget?;
+        let BudgetTerms { names, bytes, label } = self.budgets.get(id.get())?.0;
+        Some(Budget { id, names, bytes, label })
     }
 
-    /// Whether some name below this one is granted: then this one exists, and must not be answered as if it did not (RFC 8020).
-    fn has_granted_below(&self, name: &Name) -> bool {
-        self.ancestors.contains(name.wire()) || matches!(self.outcome_below(name.wire(), name.depth()), Some(Outcome::Granted(_)))
-    }
-
-    pub(crate) fn is_in_cluster(&self, name: &Name) -> bool {
-        self.cluster_domain.as_ref().is_some_and(|domain| name.is_under(domain))
-    }
-
-    /// Whether the name less one of the search domains is granted.
-    fn is_search_step(&self, name: &Name) -> bool {
-        self.search.iter().any(|domain| {
-            let front = name.wire().strip_suffix(domain.wire()).unwrap_or(&[]);
-            !domain.is_root()
-                && name.is_under(domain)
-                && matches!(self.outcome(front, name.depth() - domain.depth()), Some(Outcome::Granted(_)))
-        })
+    pub(crate) fn is_in_cluster(&self, wire: &[u8]) -> bool {
+        self.cluster_domain.as_ref().is_some_and(|domain| name::front_of(wire, domain.as_wire()).is_some_and(|front| !front.is_empty()))
     }
 
     /// The deny that takes every port of an address.
@@ -236,6 +219,7 @@ impl fmt::Debug for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Grant, Refusal};
 
     #[test]
     fn policies_and_grants_may_cross_threads() {

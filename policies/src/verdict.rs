@@ -5,12 +5,17 @@ use serde::Serialize;
 
 use crate::{
     address::{self, AddressRefusal},
+    budget::{Budget, BudgetKind},
     date::Date,
     file::HttpsRecords,
     name::Name,
     opening::{Opening, OpeningIndex},
-    policy::{Granted, Inner},
+    policy::{Granted, Inner, Policy},
 };
+
+mod judged;
+
+pub use judged::{GrantRef, Judged, RefusalRef};
 
 /// What the policy says of a name.
 #[derive(Clone, Debug)]
@@ -127,17 +132,60 @@ impl Grant {
     /// Follows a CNAME of the answer to `alias`: a name below the cluster's domain has its right to private addresses only as long as
     /// the chain stays there (an ExternalName Service leads out). Call it for each alias before its addresses are judged.
     pub fn follow(&mut self, alias: &Name) {
-        self.in_cluster = self.in_cluster && self.policy.is_in_cluster(alias);
+        self.in_cluster = self.in_cluster && self.policy.is_in_cluster(alias.as_wire());
     }
 
-    /// How HTTPS and SVCB records of the name are answered: `Strip` only if every rule that grants it says so. For a later issue.
+    /// How HTTPS and SVCB records of the name are answered: `Strip` only if every rule that grants it says so.
     pub fn https_records(&self) -> HttpsRecords {
         self.granted.https_records
     }
 
-    /// Whether SRV targets of the name are granted along. For a later issue.
+    /// Whether the targets of the name's SRV records are granted along: see [`Grant::for_target`].
     pub fn srv_targets(&self) -> bool {
-        self.granted.srv_targets
+        !self.granted.srv_openings.is_empty()
+    }
+
+    /// The permission for a target of this name's SRV records (RFC 2782), as long as the record lives: the openings of those rules that
+    /// say `srv-targets`, less those that a deny or a limit takes from the target. Its right to private addresses by the cluster domain
+    /// is that of its own name. It has no targets of its own and no budget. The target may have a permission by itself too, which
+    /// [`Policy::judge`] tells.
+    ///
+    /// `None` where no rule says so, where nothing is left, and where `policy` is not of this grant's generation. Walks every deny and
+    /// limit: for answers with SRV records, not for each question.
+    pub fn for_target(&self, target: &Name, policy: &Policy) -> Option<Self> {
+        if !self.srv_targets() || policy.generation() != self.generation() {
+            return None;
+        }
+        let held = policy.inner.bounds.ports_of(target);
+        let open = |index: &OpeningIndex| policy.opening(*index).is_some_and(|opening| held.covers(&opening.ports));
+        let openings: Box<[_]> = self.granted.srv_openings.iter().copied().filter(open).collect();
+        let granted = Granted {
+            withheld: Box::default(),
+            https_records: self.granted.https_records,
+            srv_openings: Box::default(),
+            budget: None,
+            openings: if openings.is_empty() { return None } else { openings },
+        };
+        let in_cluster = policy.inner.is_in_cluster(target.as_wire());
+        Some(Self { name: target.clone(), policy: Arc::clone(&policy.inner), granted: Arc::new(granted), in_cluster })
+    }
+
+    /// What the name counts against; `None` if a rule that grants it gives it in full, whatever wildcards match as well. Where several
+    /// rules' wildcards take it in, the budget with the most octets counts, of equal ones that with the most names.
+    pub fn budget(&self) -> Option<Budget> {
+        self.policy.budget_of(&self.granted)
+    }
+
+    /// The refusal of the name because its budget is used up, told as the rule's. For grants that have a [`Grant::budget`].
+    pub fn over_budget(self, which: BudgetKind) -> Refusal {
+        let figure = self.budget().map(|budget| match which {
+            BudgetKind::Names => budget.names,
+            BudgetKind::Bytes => budget.bytes,
+            BudgetKind::Label => budget.label.into(),
+        });
+        let place = self.granted.budget.and_then(|id| self.policy.budgets.get(id.get())).map(|(_, place)| place.clone());
+        let no_data = self.policy.table.granted_below(self.name.as_wire(), self.name.depth());
+        Refusal { reason: Reason::OverBudget(which), place, no_data, generation: self.generation(), figure, name: self.name }
     }
 
     fn opening(&self, index: OpeningIndex) -> Option<&Opening> {
@@ -167,8 +215,11 @@ pub enum Reason {
     OutsideLimit,
     /// Nothing permits it, and a permitted name lies below it: answered with no data instead of "no such name" (RFC 8020).
     AncestorOfPermitted,
-    /// It is a permitted name with one of the search domains behind it: a step of the stub resolver, not a wish of the app.
+    /// A step of the stub resolver, not a wish of the app: a name that is permitted without the search domain behind it, or with another
+    /// one of the list in its place.
     SearchListStep,
+    /// A wildcard permits it, and this figure of the wildcard's budget is used up.
+    OverBudget(BudgetKind),
 }
 
 /// A name that may not be asked for.
@@ -179,6 +230,8 @@ pub struct Refusal {
     pub(crate) place: Option<Place>,
     pub(crate) no_data: bool,
     pub(crate) generation: u64,
+    /// The figure of the budget that is used up.
+    pub(crate) figure: Option<u32>,
 }
 
 impl Refusal {
@@ -192,7 +245,7 @@ impl Refusal {
         self.reason
     }
 
-    /// The deny, the expired rule, or the rule that is outside the limit; `None` where nothing speaks of the name.
+    /// The deny, the expired rule, or the rule that is outside the limit or over its budget; `None` where nothing speaks of the name.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
     }
@@ -220,7 +273,17 @@ impl fmt::Display for Refusal {
             Reason::Expired(last) => write!(f, "{name}: what permitted it expired on {last}"),
             Reason::OutsideLimit => write!(f, "{name}: permitted, but outside of what the platform's limits hold"),
             Reason::AncestorOfPermitted => write!(f, "{name}: only names below it are permitted"),
-            Reason::SearchListStep => write!(f, "{name}: a permitted name with a search domain behind it"),
+            Reason::SearchListStep => write!(f, "{name}: a step of the search list on the way to a permitted name"),
+            Reason::OverBudget(which) => {
+                write!(f, "{name}: over its wildcard's budget")?;
+                match (self.figure, which) {
+                    (None, _) => Ok(()),
+                    (Some(figure), BudgetKind::Names) => write!(f, " of {figure} distinct names a minute"),
+                    (Some(figure), BudgetKind::Bytes) => write!(f, " of {figure} octets of names a minute"),
+                    (Some(figure), BudgetKind::Label) => write!(f, ", in which a label has at most {figure} octets"),
+                }?;
+                write!(f, " (raise it with `budget = {{ {which} = ... }}`)")
+            }
         }?;
         match &self.place {
             Some(place) => write!(f, ": {place}"),

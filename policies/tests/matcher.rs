@@ -6,11 +6,22 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in tests a failed unwrap is the report")]
 use std::net::IpAddr;
 
-use policies::{Date, Name, Opening, Pod, Policy, PolicyFile, Protocol, Source, Surroundings, Verdict, parse};
+use policies::{Date, Judged, Name, Opening, Pod, Policy, PolicyFile, Protocol, Source, Surroundings, Verdict, parse};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 /// A pattern: a wildcard or not, and the labels in front of `.test`.
 type Pattern = (bool, Vec<&'static str>);
+
+/// A deny names the lower-cased form: capitals must not lead around it.
+#[test]
+fn a_capital_is_an_error_and_no_way_around_a_deny() {
+    let text = "version = 1\n[[allow]]\nname = \"a\"\nhosts = [\"*.test\"]\nports = [\"443\"]\n[[deny]]\nhosts = [\"evil.test\"]\n";
+    let file = parse(&Source::new("a.toml", text)).file.unwrap();
+    let policy = Policy::compile(&[file], &Pod::default(), &Surroundings::on(Date::new(2026, 6, 1).unwrap())).unwrap();
+    assert!(matches!(policy.judge_wire(b"\x04evil\x04test"), Ok(Judged::Refused(_))));
+    assert!(matches!(policy.judge_wire(b"\x04Evil\x04test"), Err(policies::NameError::Capital)));
+    assert!(matches!(policy.judge_wire(b"\x04good\x04test"), Ok(Judged::Granted(_))));
+}
 
 #[derive(Clone, Debug)]
 struct Allow {
@@ -69,6 +80,12 @@ fn text() -> impl Strategy<Value = Text> {
         denies: denies.into_iter().filter(|deny| !deny.hosts.is_empty() || !deny.cidrs.is_empty()).collect(),
         limits: limits.into_iter().filter(|limit| !limit.hosts.is_empty() || !limit.cidrs.is_empty() || limit.ports.is_some()).collect(),
     })
+}
+
+/// Any octets, and those of a name of any labels.
+fn octets() -> impl Strategy<Value = Vec<u8>> {
+    let label = vec(any::<u8>(), 1..6).prop_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_slice()].concat());
+    prop_oneof![vec(any::<u8>(), 0..300), vec(label, 0..5).prop_map(|labels| labels.concat())]
 }
 
 fn host(pattern: &Pattern) -> String {
@@ -188,6 +205,37 @@ proptest! {
             // A grant that opens nothing would be a name answered for nothing.
             prop_assert!(open.iter().all(|opening| !opening.ports.is_empty() && opening.has_hosts));
         }
+    }
+
+    #[test]
+    fn octets_are_judged_as_their_name_is(texts in vec(text(), 0..=2), search in vec(select(vec!["a.test", "c.b.test", "test", "fresh.test"]), 0..=3)) {
+        let files: Vec<PolicyFile> = texts.iter().enumerate().map(|(number, text)| text.file(number)).collect();
+        let search = search.into_iter().map(|domain| Name::parse(domain).unwrap()).collect();
+        let place = Surroundings { search, ..Surroundings::on(Date::new(2026, 6, 1).unwrap()) };
+        let policy = Policy::compile(&files, &Pod::default(), &place).unwrap();
+        for name in universe().iter().map(|labels| name(labels)).chain([Name::root(), Name::parse("a.b.other").unwrap()]) {
+            let judged = policy.judge_wire(name.as_wire()).unwrap();
+            match (policy.judge(&name), judged, judged.to_verdict()) {
+                (Verdict::Granted(grant), Judged::Granted(borrowed), Verdict::Granted(owned)) => {
+                    prop_assert_eq!((owned.name(), owned.openings(), owned.budget()), (grant.name(), grant.openings(), grant.budget()));
+                    prop_assert_eq!((borrowed.budget(), borrowed.generation()), (grant.budget(), grant.generation()));
+                }
+                (Verdict::Refused(refusal), Judged::Refused(borrowed), Verdict::Refused(owned)) => {
+                    let told = (refusal.reason(), refusal.place(), refusal.is_no_data(), refusal.generation());
+                    prop_assert_eq!(told, (borrowed.reason(), borrowed.place(), borrowed.is_no_data(), borrowed.generation()));
+                    prop_assert_eq!(told, (owned.reason(), owned.place(), owned.is_no_data(), owned.generation()));
+                    prop_assert_eq!(owned.name(), &name);
+                }
+                (verdict, ..) => prop_assert!(false, "{}: {:?} and {:?}", name, verdict, judged),
+            }
+        }
+    }
+
+    #[test]
+    fn octets_that_are_no_lowered_name_are_not_judged(octets in octets()) {
+        let policy = compile(&[]);
+        let lowered = Name::from_wire(&octets).is_ok_and(|name| name.as_wire() == octets);
+        prop_assert_eq!(policy.judge_wire(&octets).is_ok(), lowered);
     }
 
     #[test]

@@ -45,6 +45,21 @@ fn a_torn_file_is_reported_with_what_is_sure() {
 }
 
 #[test]
+fn what_is_wrong_with_a_budget_is_reported() {
+    let rule = |name: &str, host: &str, budget: &str| {
+        format!("[[allow]]\nname = \"{name}\"\nports = [\"443\"]\nhosts = [\"{host}\"]\nbudget = {budget}\n")
+    };
+    let text = [
+        rule("a", "a.example", "{ names = 5 }"),
+        rule("b", "*.label-of-many.example.net", "{ names = 0, bytes = \"64kB\", label = 5, octets = 1 }"),
+        rule("c", "*.example.net", "{ names = \"5\", bytes = 100, label = 64 }"),
+        rule("d", "*.example.net", "5"),
+        rule("e", "*.example.net", "{ bytes = \"99999999999999999999MiB\" }"),
+    ];
+    insta::assert_snapshot!(report(&format!("version = 1\n{}", text.concat())));
+}
+
+#[test]
 fn an_empty_file_is_reported() {
     insta::assert_snapshot!(report(""));
 }

@@ -1,33 +1,29 @@
-//! The one task that touches the fence: answers in batches, reloads, and a look every second. Dropping the last handle stops it.
+//! Everything that is done with the fence but answering: loads, a look every second, renewals. Each is a job between two rounds of the resolver.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use dnsproxy::{Handle, NotTaken};
 use nft::InstallError;
 use policies::Policy;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::fence::{Fence, FenceView, Wanted};
-use crate::gate::Request;
+use crate::fence::{Fence, FenceView};
+use crate::surroundings::has_ipv6_route;
 
-/// The most answers in one batch; the rest take the next one.
-const BATCH: usize = 128;
 /// How often the fence is tended.
 const TEND: Duration = Duration::from_secs(1);
 
-/// A policy to put in force, and where the outcome goes.
-struct Load {
-    policy: Arc<Policy>,
-    outcome: oneshot::Sender<Result<(), InstallError>>,
-}
-
-/// The handle on the keeper.
+/// The handle on the fence, which lives on the resolver's thread.
 #[derive(Debug, Clone)]
 pub struct Keeper {
-    loads: mpsc::Sender<Load>,
-    view: watch::Receiver<FenceView>,
+    resolver: Handle<Fence>,
+    /// What the resolver judges by: it changes in the same job as the ruleset, so no query sees one without the other.
+    current: Arc<ArcSwap<Policy>>,
+    view: watch::Sender<FenceView>,
 }
 
 /// Why a policy is not in force.
@@ -36,68 +32,72 @@ pub enum LoadPolicyError {
     /// The kernel did not take it.
     #[error("the kernel did not take the new ruleset; the one before stays in force")]
     Install(#[source] InstallError),
-    /// The keeper is gone: the worker is ending.
-    #[error("the worker is ending")]
-    Ending,
+    /// The resolver did not take the job.
+    #[error("the policy in force stays")]
+    NotTaken(#[source] NotTaken),
 }
 
 impl Keeper {
-    /// Starts the task. `current` is what the proxy judges by: it changes at the same instant as the ruleset, as nothing else
-    /// runs on the event loop between the two.
-    pub fn start(fence: Fence, requests: mpsc::Receiver<Request>, current: Arc<ArcSwap<Policy>>) -> Self {
-        let (loads, load_queue) = mpsc::channel(4);
-        let (view_sender, view) = watch::channel(FenceView::default());
-        tokio::spawn(keep(fence, requests, load_queue, current, view_sender));
-        Keeper { loads, view }
+    /// Starts to tend the fence of `resolver`. `view` is how it stands now.
+    pub fn start(resolver: Handle<Fence>, current: Arc<ArcSwap<Policy>>, view: FenceView) -> Self {
+        let keeper = Keeper { resolver, current, view: watch::Sender::new(view) };
+        tokio::spawn(keeper.clone().tend());
+        keeper
     }
 
     /// Puts a policy in force.
     pub async fn load(&self, policy: Arc<Policy>) -> Result<(), LoadPolicyError> {
-        let (outcome, told) = oneshot::channel();
-        self.loads.send(Load { policy, outcome }).await.map_err(|_| LoadPolicyError::Ending)?;
-        told.await.map_err(|_| LoadPolicyError::Ending)?.map_err(LoadPolicyError::Install)
+        self.put(move |fence| fence.load(policy)).await
+    }
+
+    /// Lets other resolvers be asked, and puts a policy in force if one is given, in one step.
+    pub async fn load_upstreams(&self, upstreams: Vec<SocketAddr>, policy: Option<Arc<Policy>>) -> Result<(), LoadPolicyError> {
+        self.put(move |fence| fence.load_upstreams(upstreams, policy)).await
+    }
+
+    async fn put(&self, load: impl FnOnce(&mut Fence) -> Result<(), InstallError> + Send + 'static) -> Result<(), LoadPolicyError> {
+        let current = Arc::clone(&self.current);
+        let job = move |fence: &mut Fence| {
+            let result = load(fence);
+            current.store(fence.policy().clone());
+            (result, fence.view())
+        };
+        let (result, view) = self.resolver.with_gate(job).await.map_err(LoadPolicyError::NotTaken)?;
+        self.view.send_replace(view);
+        result.map_err(LoadPolicyError::Install)
     }
 
     /// How the fence stood within the last second.
     pub fn view(&self) -> FenceView {
         self.view.borrow().clone()
     }
-}
 
-async fn keep(
-    mut fence: Fence,
-    mut requests: mpsc::Receiver<Request>,
-    mut loads: mpsc::Receiver<Load>,
-    current: Arc<ArcSwap<Policy>>,
-    view: watch::Sender<FenceView>,
-) {
-    let mut waiting = Vec::with_capacity(BATCH);
-    let mut second = tokio::time::interval(TEND);
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            load = loads.recv() => {
-                let Some(Load { policy, outcome }) = load else { return };
-                let result = fence.load(policy);
-                current.store(fence.policy().clone());
-                view.send_replace(fence.view());
-                // Who asked may be gone; the policy is in force all the same.
-                let _ = outcome.send(result);
+    /// Looks after the fence until the resolver has ended.
+    async fn tend(self) {
+        let mut second = tokio::time::interval(TEND);
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ipv6 = true;
+        loop {
+            second.tick().await;
+            let reachable = has_ipv6_route();
+            // Only what was taken counts as said.
+            if reachable != ipv6 && self.resolver.set_ipv6(reachable).is_ok() {
+                ipv6 = reachable;
             }
-            count = requests.recv_many(&mut waiting, BATCH) => {
-                if count == 0 {
-                    return;
-                }
-                let wanted: Vec<Wanted<'_>> = waiting.iter().map(|r| Wanted { grant: &r.grant, addresses: &r.addresses, ttl: r.ttl }).collect();
-                let outcomes = fence.open(&wanted);
-                for (request, outcome) in waiting.drain(..).zip(outcomes) {
-                    let _ = request.outcome.send(outcome);
-                }
-            }
-            _ = second.tick() => {
+            let job = |fence: &mut Fence| {
                 fence.tend();
-                view.send_replace(fence.view());
+                (fence.renewals(Instant::now()), fence.view())
+            };
+            match self.resolver.with_gate(job).await {
+                Ok((asks, view)) => {
+                    self.view.send_replace(view);
+                    for ask in asks {
+                        // What is not taken is due again later.
+                        let _ = self.resolver.refresh(ask.name, ask.ipv6);
+                    }
+                }
+                Err(NotTaken::Busy) => {}
+                Err(_) => return,
             }
         }
     }

@@ -1,15 +1,17 @@
 //! All of the `portreeve` binary: the fence, the resolver's gate to it, policies that follow their files, and the command line.
 //!
 //! `portreeve run` is two processes: a [`supervisor`] that starts a [`worker`] and starts it again when it dies. The worker puts up
-//! the [`fence`], steps down to its own uid ([`privileges`]), and from then on one event loop does everything: the resolver (crate
-//! `dnsproxy`) hands each answer to the [`gate`], the [`keeper`] commits all that wait in one batch, and policies are reloaded
-//! ([`worker::reload`]) by the same keeper, so that nothing ever sees half of a change.
+//! the [`fence`], steps down to its own uid ([`privileges`]), and hands it to the resolver (crate `dnsproxy`), whose own thread opens it for
+//! all answers of a round at once ([`gate`]). Whatever else is done with it (policies that are reloaded, [`worker::reload`]; leases that are
+//! renewed; the look of every second) is a job that the [`keeper`] has done on that thread between two rounds, so that nothing ever sees half
+//! of a change.
 #![forbid(unsafe_code)]
 
 pub mod addressbook;
 pub mod bounded;
 pub mod cli;
 pub mod control;
+pub mod denials;
 pub mod exit;
 pub mod fence;
 pub mod gate;

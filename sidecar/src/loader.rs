@@ -1,5 +1,6 @@
 //! From the files of the pod to one policy in force: everything is read, parsed and compiled before anything changes.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use policies::{Date, Mode, Pod, Policy, PolicyFile, Problems, Severity, Style, S
 
 use crate::sources::{ReadPoliciesError, Sources, sha256};
 use crate::status::PolicyFileStatus;
+use crate::surroundings::ResolvConf;
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,16 @@ impl Loader {
     /// Makes the next load happen even if no file has changed.
     pub fn forget(&mut self) {
         self.seen = None;
+    }
+
+    /// The pod's resolvers are other ones, or its search list is another: the next load compiles for them.
+    pub fn set_resolvers(&mut self, conf: &ResolvConf, upstreams: Option<&[SocketAddr]>) {
+        if let Some(upstreams) = upstreams {
+            self.surroundings.resolvers = upstreams.iter().map(SocketAddr::ip).collect();
+        }
+        self.surroundings.cluster_domain = conf.cluster_domain();
+        self.surroundings.search.clone_from(&conf.search);
+        self.forget();
     }
 
     fn compile(&self, sources: &Sources) -> Result<Loaded, LoadError> {

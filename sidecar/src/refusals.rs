@@ -45,19 +45,21 @@ impl RefusalLog {
 
     fn no_answer(&self, event: &Event<'_>, why: &str) {
         if let Some(left_out) = self.due() {
-            tracing::warn!(name = %event.query.name(), rtype = %event.query.rtype(), why, left_out, "no answer");
+            tracing::warn!(name = %event.name(), rtype = %event.rtype(), why, left_out, "no answer");
         }
     }
 }
 
 impl Observer for RefusalLog {
     fn told(&self, event: &Event<'_>) {
-        let (name, rtype) = (event.query.name(), event.query.rtype());
         match event.outcome {
             // The self-test's own question is no app's.
-            Outcome::Refused(refusal) if refusal.name().to_string() == selftest::NAME => {}
+            Outcome::Refused(refusal) if refusal.name().as_wire() == selftest::WIRE_NAME => {}
+            // What a stub resolver tries is no wish of the app's.
+            Outcome::Refused(refusal) if refusal.reason() == Reason::SearchListStep => {}
             Outcome::Refused(refusal) => {
                 if let Some(left_out) = self.due() {
+                    let (name, rtype) = (refusal.name(), event.rtype());
                     let looked = (refusal.reason() == Reason::NoPolicy).then_some(&self.looked);
                     tracing::info!(%name, %rtype, reason = %refusal, looked, left_out, "refused");
                 }
@@ -66,10 +68,10 @@ impl Observer for RefusalLog {
             Outcome::Unusable(_, why) => self.no_answer(event, &chain(why)),
             Outcome::GateFailed(_, why) => self.no_answer(event, &chain(why)),
             _ => tracing::debug!(
-                %name,
-                %rtype,
+                name = %event.name(),
+                rtype = %event.rtype(),
                 rcode = %event.rcode,
-                addresses = event.addresses.len(),
+                addresses = event.addresses().count(),
                 ttl = event.ttl,
                 microseconds = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX),
                 "answered"

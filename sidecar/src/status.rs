@@ -33,6 +33,9 @@ pub struct Status {
     pub loads: u64,
     /// How often the table had vanished and was put back.
     pub table_restored: u64,
+    /// What is done for addresses in use and for leases that have ended.
+    #[serde(default)]
+    pub renewals: Renewals,
     /// Whether raw frames are stopped (netdev egress hook).
     pub raw_guard: bool,
     /// The questions so far.
@@ -62,6 +65,23 @@ pub struct UpstreamStatus {
     pub address: String,
     /// Whether it answered when it was last asked; true before that.
     pub answers: bool,
+    /// How long it takes to answer, smoothed, in microseconds; absent before it has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
+}
+
+/// Questions that no app asked, and leases that go on; counters since the worker started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Renewals {
+    /// Names asked again because their addresses are in use.
+    pub asked: u64,
+    /// Names that wait to be asked: more of them than are asked in a second.
+    pub waiting: usize,
+    /// Leases extended because an address in use had left its name's answer.
+    pub kept: u64,
+    /// Names asked again because a packet was refused whose lease had ended minutes before.
+    pub ended_looked_up: u64,
 }
 
 /// Counters since the worker started.
@@ -141,9 +161,10 @@ mod tests {
             policies: Vec::new(),
             rules: 2,
             leases: 3,
-            upstreams: vec![UpstreamStatus { address: "10.96.0.10:53".to_owned(), answers: false }],
+            upstreams: vec![UpstreamStatus { address: "10.96.0.10:53".to_owned(), answers: false, round_trip_us: None }],
             loads: 1,
             table_restored: 0,
+            renewals: Renewals::default(),
             raw_guard: false,
             queries: Queries::default(),
             last_error: None,

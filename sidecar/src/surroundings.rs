@@ -1,6 +1,9 @@
 //! What the sidecar knows of the pod it is in: its labels, its resolvers and search domains, the API server, today's date.
 
+mod routes;
+
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -84,6 +87,20 @@ impl ResolvConf {
             Name::parse(text.strip_prefix("svc.")?).ok()
         })
     }
+}
+
+/// Whether the pod has any way out by IPv6, as the routes of this thread's network namespace say. Without one a client that
+/// is told an AAAA record would only wait. Where the file cannot be read there is no IPv6 in the kernel.
+pub fn has_ipv6_route() -> bool {
+    // A pod's table has a dozen lines; what is behind a mebibyte of them would say nothing new.
+    // `/proc/net` would be the namespace of the process's first thread.
+    std::fs::File::open("/proc/thread-self/net/ipv6_route")
+        .and_then(|file| {
+            let mut text = Vec::new();
+            file.take(MOST_BYTES).read_to_end(&mut text)?;
+            Ok(text)
+        })
+        .is_ok_and(|text| routes::leads_out(&String::from_utf8_lossy(&text)))
 }
 
 /// Reads the labels file of a downward API volume: `key="value"` a line, the value quoted as Go quotes strings.

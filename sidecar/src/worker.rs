@@ -2,6 +2,7 @@
 
 pub mod reload;
 pub mod report;
+pub mod resolvers;
 pub mod selftest;
 
 use std::net::SocketAddr;
@@ -10,21 +11,21 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dnsproxy::{Config, Identity, Limits, Proxy};
-use nft::{Firewall, Log, RawGuard, Sizes};
+use nft::{DeniedPackets, Firewall, Log, RawGuard, Sizes};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
-use self::reload::Reloader;
+use self::reload::{Followed, Reloader};
 use self::report::Report;
+use self::resolvers::ResolverFile;
 use crate::cli::{RawGuardArg, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::fence::ruleset::Frame;
 use crate::fence::{EstablishError, Fence};
-use crate::gate::KernelGate;
 use crate::keeper::Keeper;
 use crate::loader::{LoadError, Loader, today};
 use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
-use crate::{control, log, privileges, refusals};
+use crate::{control, denials, log, privileges, refusals};
 
 /// Why the worker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,8 @@ struct Prepared {
     control: UnixListener,
     uid: u32,
     loader: Loader,
+    resolvers: ResolverFile,
+    denied: Option<DeniedPackets>,
     dirs: Vec<std::path::PathBuf>,
     first: Result<crate::loader::Loaded, LoadError>,
 }
@@ -133,22 +136,42 @@ impl Prepared {
         if let Err(error @ LoadError::Audit) = first {
             return Err(StartError::Audit(error));
         }
+        let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
+        let denied = match DeniedPackets::listen(Log::default()) {
+            Ok(denied) => Some(denied),
+            // Only what just ended is not opened again by itself then.
+            Err(error) => {
+                tracing::warn!(error = crate::exit::chain(&error), "refused packets are not heard of");
+                None
+            }
+        };
         let (listen, uid, dirs) = (args.listen, args.uid, args.policies);
-        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, dirs, first })
+        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, resolvers, denied, dirs, first })
     }
 
     async fn serve(self, started: std::time::Instant) -> Result<Exit, StartError> {
         let current = Arc::new(ArcSwap::new(self.fence.policy().clone()));
-        let (gate, requests) = KernelGate::new();
         let config =
             Config { listen: vec![self.listen], upstreams: self.upstreams, identity: Some(self.identity), limits: Limits::default() };
-        let proxy = Proxy::bind(config, current.clone(), gate, refusals::RefusalLog::new(&self.dirs)).map_err(StartError::Bind)?;
-        let keeper = Keeper::start(self.fence, requests, current.clone());
+        let mut fence = self.fence;
+        let view = fence.view();
+        let proxy = Proxy::bind(config, current.clone(), fence, refusals::RefusalLog::new(&self.dirs)).map_err(StartError::Bind)?;
+        let keeper = Keeper::start(proxy.handle(), current.clone(), view);
+        if let Some(denied) = self.denied {
+            denials::start(denied, proxy.handle()).map_err(StartError::Runtime)?;
+        }
         let addresses = proxy.addresses().to_vec();
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
         let (end, mut ending) = watch::channel(false);
 
-        let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone());
+        let asked = proxy.handle();
+        let tell = Box::new(move |upstreams| {
+            if let Err(error) = asked.set_upstreams(upstreams) {
+                tracing::error!(%error, "the resolvers of before go on being asked");
+            }
+        });
+        let followed = Followed { file: self.resolvers, tell };
+        let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone(), Some(followed));
         reloader.note_first(self.first);
         tokio::spawn(reloader.run());
         let answering = report.clone();

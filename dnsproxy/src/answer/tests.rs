@@ -6,7 +6,7 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Message, MessageType, OpCode, Query as Question},
+    op::{Message, MessageType, OpCode, Query as WireQuestion},
     rr::{
         RData,
         rdata::{A, AAAA, CNAME},
@@ -16,11 +16,6 @@ use policies::{Date, Pod, Source, Surroundings, Verdict};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    observer::Transport,
-    query::Parsed,
-    reply::{Failure, Reply},
-};
 
 /// Names that answers are made of. The first is asked for, the last is denied.
 const NAMES: [&str; 6] = ["q.example.com.", "a.example.", "b.example.", "c.example.", "Q.Example.Com.", "denied.example."];
@@ -42,17 +37,12 @@ hosts = ["denied.example"]
     Policy::compile(&[file], &pod, &Surroundings::on(Date::new(2026, 8, 1).unwrap())).unwrap()
 }
 
-fn query(rtype: RecordType) -> Query {
-    let mut message = Message::query();
-    message.queries.push(Question::query(WireName::from_ascii(NAMES[0]).unwrap(), rtype));
-    match Query::parse(&message.to_vec().unwrap(), Transport::Udp) {
-        Parsed::Query(query) => query,
-        other => panic!("{other:?}"),
-    }
+fn question(rtype: RecordType) -> Question<'static> {
+    Question { name: b"\x01q\x07example\x03com", rtype: rtype.into(), dnssec_ok: false, checking_disabled: false }
 }
 
-fn grant(policy: &Policy, query: &Query) -> Grant {
-    match policy.judge(query.name()) {
+fn grant(policy: &Policy) -> Grant {
+    match policy.judge(&Name::parse(NAMES[0]).unwrap()) {
         Verdict::Granted(grant) => grant,
         Verdict::Refused(refusal) => panic!("{refusal}"),
     }
@@ -87,13 +77,20 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     prop::collection::vec(record, 0..14)
 }
 
-fn reply(records: &[Record], rcode: ResponseCode) -> UpstreamReply {
+/// The message of an upstream with these records in every section.
+fn message(rtype: RecordType, records: &[Record], rcode: ResponseCode) -> Vec<u8> {
     let mut message = Message::new(1, MessageType::Response, OpCode::Query);
     message.metadata.response_code = rcode;
+    message.queries.push(WireQuestion::query(WireName::from_ascii(NAMES[0]).unwrap(), rtype));
     message.answers = records.to_vec();
     message.authorities = records.to_vec();
     message.additionals = records.to_vec();
-    UpstreamReply::trusted(message)
+    message.to_vec().unwrap()
+}
+
+/// A body, read as it would be told.
+fn read(body: &Body, rtype: RecordType) -> Message {
+    Message::from_vec(&body::message(question(rtype), &body.octets, body.answers, body.authorities, body.marks)).unwrap()
 }
 
 /// The slow way to say which names the chain of the first name passes; CNAMEs that come later for the same owner count for nothing.
@@ -117,87 +114,106 @@ proptest! {
     #[test]
     fn what_is_told_is_on_the_chain_and_permitted(records in records(), six: bool) {
         let rtype = if six { RecordType::AAAA } else { RecordType::A };
-        let (policy, query) = (policy(), query(rtype));
+        let policy = policy();
         let names = reachable(&records);
         let denied = WireName::from_ascii(NAMES[5]).unwrap();
-        let grant = grant(&policy, &query);
+        let grant = grant(&policy);
         let expected: BTreeSet<IpAddr> = records
             .iter()
             .filter(|record| record.name == *names.last().unwrap() && record.record_type() == rtype)
             .filter_map(|record| record.data.ip_addr())
             .filter(|address| grant.permits_address(*address).is_ok())
             .collect();
-        match verify(&policy, grant.clone(), &query, &reply(&records, ResponseCode::NoError)) {
+        match verify(&policy, &grant, question(rtype), &message(rtype, &records, ResponseCode::NoError)) {
             Ok(Verified::Addresses(answer)) => {
-                prop_assert_eq!(answer.addresses().iter().copied().collect::<BTreeSet<_>>(), expected);
+                let told = read(answer.body(), rtype);
+                prop_assert_eq!(answer.addresses().iter().copied().collect::<BTreeSet<_>>(), expected.clone());
+                prop_assert_eq!(told.answers.iter().filter_map(|record| record.data.ip_addr()).collect::<BTreeSet<_>>(), expected);
                 prop_assert!(!names.contains(&denied));
-                for record in answer.records() {
+                prop_assert!(told.authorities.is_empty() && told.additionals.is_empty());
+                for record in &told.answers {
                     prop_assert!(names.contains(&record.name));
                     prop_assert!(answer.ttl() <= record.ttl);
                 }
             }
             Ok(Verified::Plain(plain)) => {
                 prop_assert!(expected.is_empty());
-                let told = Message::from_vec(Reply::plain(&query, &plain).bytes()).unwrap();
-                prop_assert!(told.all_sections().all(|record| record.data.ip_addr().is_none()));
+                prop_assert!(read(&plain.body, rtype).all_sections().all(|record| record.data.ip_addr().is_none()));
             }
             Ok(Verified::Refused(_)) => prop_assert!(names.contains(&denied)),
             Err(unusable) => prop_assert_eq!(unusable, Unusable::Loop),
         }
     }
 
+    /// The fast path takes only what the careful one takes, and makes the same of it.
+    #[test]
+    fn the_swift_way_comes_to_what_the_careful_one_comes_to(links in 0_usize..4, addresses in 1_u8..5, stray in records(), place: prop::sample::Index) {
+        let policy = policy();
+        let owner = |link: usize| WireName::from_ascii(NAMES[link]).unwrap();
+        let mut records: Vec<_> =
+            (0..links).map(|link| Record::from_rdata(owner(link), 100 + link as u32, RData::CNAME(CNAME(owner(link + 1))))).collect();
+        records.extend((0..addresses).map(|n| Record::from_rdata(owner(links), 90 + u32::from(n), RData::A(A::new(203, 0, 113, n)))));
+        let plain = message(RecordType::A, &records, ResponseCode::NoError);
+        let swift = swift::verify(&policy, &grant(&policy), question(RecordType::A), &plain);
+        prop_assert!(swift.is_some(), "the plain answer is for the fast path");
+        equal(&policy, &plain, swift)?;
+        if let Some(record) = stray.first() {
+            records.insert(place.index(records.len() + 1), record.clone());
+        }
+        let odd = message(RecordType::A, &records, ResponseCode::NoError);
+        let swift = swift::verify(&policy, &grant(&policy), question(RecordType::A), &odd);
+        equal(&policy, &odd, swift)?;
+    }
+
     #[test]
     fn nothing_is_opened_for_an_answer_that_says_there_is_no_such_name(records in records()) {
-        let (policy, query) = (policy(), query(RecordType::A));
-        let verified = verify(&policy, grant(&policy, &query), &query, &reply(&records, ResponseCode::NXDomain));
+        let policy = policy();
+        let verified = verify(&policy, &grant(&policy), question(RecordType::A), &message(RecordType::A, &records, ResponseCode::NXDomain));
         prop_assert!(!matches!(verified, Ok(Verified::Addresses(_))));
     }
 
     #[test]
-    fn any_message_is_verified_without_panic(bytes in prop::collection::vec(any::<u8>(), 12..300), counts in 0_u8..4) {
-        let mut bytes = bytes;
-        bytes[4..12].copy_from_slice(&[0, 0, 0, counts, 0, 1, 0, 0]);
-        if let Ok(message) = Message::from_vec(&bytes) {
-            let (policy, query) = (policy(), query(RecordType::A));
-            let _ = verify(&policy, grant(&policy, &query), &query, &UpstreamReply::trusted(message));
-        }
+    fn any_message_is_verified_without_panic(bytes in prop::collection::vec(any::<u8>(), 31..300), counts in 0_u8..4) {
+        let policy = policy();
+        let mut bytes = [&message(RecordType::A, &[], ResponseCode::NoError)[..], &bytes].concat();
+        bytes[6..8].copy_from_slice(&[0, counts]);
+        let swift = swift::verify(&policy, &grant(&policy), question(RecordType::A), &bytes);
+        let careful = verify_carefully(&policy, grant(&policy), question(RecordType::A), &bytes);
+        prop_assert!(swift.is_none() || careful.is_ok());
     }
 }
 
+/// Both ways tell the same records, addresses and TTL.
+fn equal(policy: &Policy, message: &[u8], swift: Option<PermittedAnswer>) -> Result<(), TestCaseError> {
+    let Some(swift) = swift else { return Ok(()) };
+    let careful = verify_carefully(policy, grant(policy), question(RecordType::A), message);
+    let Ok(Verified::Addresses(careful)) = careful else { return Err(TestCaseError::fail(format!("{careful:?}"))) };
+    prop_assert_eq!(swift.addresses(), careful.addresses());
+    prop_assert_eq!((swift.ttl(), swift.chain(), swift.left_out()), (careful.ttl(), careful.chain(), careful.left_out()));
+    prop_assert_eq!(read(swift.body(), RecordType::A).answers, read(careful.body(), RecordType::A).answers);
+    Ok(())
+}
+
 #[test]
-fn an_answer_released_to_another_question_is_servfail() {
-    struct Yes;
-    impl crate::Gate for Yes {
-        async fn open(&self, _: &PermittedAnswer) -> Result<crate::Opened, crate::OpenError> {
-            Ok(crate::Opened { until: std::time::Instant::now() + std::time::Duration::from_secs(60) })
-        }
-    }
+fn hints_go_and_the_rest_of_a_service_binding_stays() {
+    use hickory_proto::rr::rdata::{
+        HTTPS,
+        svcb::{IpHint, Mandatory, SVCB, SvcParamKey, SvcParamValue},
+    };
+    let parameters = vec![
+        (SvcParamKey::Mandatory, SvcParamValue::Mandatory(Mandatory(vec![SvcParamKey::Ipv4Hint, SvcParamKey::Port]))),
+        (SvcParamKey::Port, SvcParamValue::Port(8443)),
+        (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![A::new(203, 0, 113, 9)]))),
+        (SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(vec![AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)]))),
+    ];
+    let owner = WireName::from_ascii(NAMES[0]).unwrap();
+    let record = Record::from_rdata(owner.clone(), 60, RData::HTTPS(HTTPS(SVCB::new(1, owner, parameters))));
     let policy = policy();
-    let asked = query(RecordType::A);
-    let records = [Record::from_rdata(WireName::from_ascii(NAMES[0]).unwrap(), 60, RData::A(A::new(203, 0, 113, 1)))];
-    let Ok(Verified::Addresses(answer)) = verify(&policy, grant(&policy, &asked), &asked, &reply(&records, ResponseCode::NoError)) else {
-        panic!()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let committed =
-        runtime.block_on(crate::Committed::by(&Yes, answer, std::time::Duration::from_secs(1))).map_err(|(_, failure)| failure).unwrap();
-    assert_eq!(Reply::release(&asked, &committed).rcode(), ResponseCode::NoError);
-    let other = query(RecordType::AAAA);
-    assert_eq!(Reply::release(&other, &committed), Reply::fail(&other, Failure::Gate));
-}
-
-#[test]
-fn a_plain_reply_drops_an_address_that_should_never_have_come_so_far() {
-    let (policy, query) = (policy(), query(RecordType::TXT));
-    let address = Record::from_rdata(WireName::from_ascii(NAMES[0]).unwrap(), 60, RData::A(A::new(203, 0, 113, 1)));
-    let answer = PlainAnswer {
-        grant: grant(&policy, &query),
-        rcode: ResponseCode::NoError,
-        answers: vec![address.clone()],
-        authorities: vec![address],
-        authentic: false,
-        left_out: LeftOut::default(),
-    };
-    let told = Message::from_vec(Reply::plain(&query, &answer).bytes()).unwrap();
-    assert_eq!(told.all_sections().count(), 0);
+    let message = message(RecordType::HTTPS, &[record], ResponseCode::NoError);
+    let Ok(Verified::Plain(plain)) = verify(&policy, &grant(&policy), question(RecordType::HTTPS), &message) else { panic!() };
+    let told = read(&plain.body, RecordType::HTTPS);
+    let RData::HTTPS(https) = &told.answers[0].data else { panic!() };
+    let left: Vec<_> = https.0.svc_params.iter().map(|(key, _)| *key).collect();
+    assert_eq!(left, [SvcParamKey::Mandatory, SvcParamKey::Port]);
+    assert!(matches!(&https.0.svc_params[0].1, SvcParamValue::Mandatory(mandatory) if mandatory.0 == [SvcParamKey::Port]));
 }

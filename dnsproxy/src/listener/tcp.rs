@@ -8,35 +8,49 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Mutex, Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
-    gate::Gate,
-    observer::{Observer, Transport},
-    proxy::permits,
+    config::Limits,
+    engine::{
+        errand::{Desk, Errand},
+        waiting::Line,
+    },
     query::MAX_QUERY,
-    resolve::{Finished, Glance, Resolver},
+    stats::Counters,
 };
 
 /// A pause after a failed accept: out of file descriptors is not over at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes connections until `stop`, then lets those that are open finish what they asked.
-pub(crate) async fn serve<G: Gate, O: Observer>(
-    listener: TcpListener,
-    resolver: Arc<Resolver<G, O>>,
-    in_flight: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// What every connection needs.
+#[derive(Debug)]
+pub(crate) struct Shared<G> {
+    pub(crate) desk: Desk<G>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
+    /// How many connections there may be.
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl<G> Clone for Shared<G> {
+    fn clone(&self) -> Self {
+        let (desk, counters, connections) = (self.desk.clone(), Arc::clone(&self.counters), Arc::clone(&self.connections));
+        Self { desk, counters, limits: self.limits, connections, stop: self.stop.clone() }
+    }
+}
+
+/// Takes connections until the end, then lets those that are open finish what they asked.
+pub(crate) async fn serve<G: Send + 'static>(listener: TcpListener, mut shared: Shared<G>) {
     let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = shared.stop.wait_for(|stop| *stop) => break,
         };
         while tasks.try_join_next().is_some() {}
         let (stream, client) = match accepted {
@@ -47,13 +61,13 @@ pub(crate) async fn serve<G: Gate, O: Observer>(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            resolver.counters.connections_over_limit.one();
+        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            shared.counters.connections_over_limit.one();
             continue;
         };
-        let connection = Connection { client, resolver: Arc::clone(&resolver), in_flight: Arc::clone(&in_flight), stop: stop.clone() };
+        let shared = shared.clone();
         tasks.spawn(async move {
-            connection.serve(stream).await;
+            connection(stream, client, shared).await;
             drop(permit);
         });
     }
@@ -61,61 +75,39 @@ pub(crate) async fn serve<G: Gate, O: Observer>(
     while tasks.join_next().await.is_some() {}
 }
 
-/// One client's connection.
-struct Connection<G, O> {
-    client: SocketAddr,
-    resolver: Arc<Resolver<G, O>>,
-    in_flight: Arc<Semaphore>,
-    stop: watch::Receiver<bool>,
-}
-
-/// Where replies are written, each whole (RFC 7766 §6.2.1.1 lets them leave in any order).
-type Writer = Arc<Mutex<OwnedWriteHalf>>;
-
-impl<G: Gate, O: Observer> Connection<G, O> {
-    /// Reads queries until the client has no more, is idle, or breaks a rule; then waits for what is still being answered.
-    async fn serve(mut self, stream: TcpStream) {
-        // Replies are whole messages: waiting for more to send with them only delays them.
-        let _ = stream.set_nodelay(true);
-        let (mut reader, writer) = stream.into_split();
-        let writer = Arc::new(Mutex::new(writer));
-        let pipelined = Arc::new(Semaphore::new(permits(self.resolver.limits.pipelined)));
-        let mut tasks = JoinSet::new();
-        loop {
-            // Taken before the query is read: while all are taken, further queries wait in the socket's buffer, not here.
-            let Ok(place) = Arc::clone(&pipelined).acquire_owned().await else { break };
-            while tasks.try_join_next().is_some() {}
-            let idle = self.resolver.limits.tcp_idle;
-            let read = tokio::select! {
-                read = timeout(idle, read_message(&mut reader)) => read,
-                _ = self.stop.wait_for(|stop| *stop) => break,
-            };
-            let Ok(Ok(Some(bytes))) = read else { break };
-            match self.resolver.glance(&bytes, self.client, Transport::Tcp) {
-                Glance::Nothing => break,
-                Glance::Ready(finished) => {
-                    if write(&writer, &self.resolver, &finished).await.is_err() {
-                        break;
-                    }
-                }
-                Glance::Ask(asking) => {
-                    let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-                        // A stream has no loss that a client would wait out: the end of the connection is the sign to ask again.
-                        self.resolver.counters.dropped_over_limit.one();
-                        break;
-                    };
-                    let (writer, resolver) = (Arc::clone(&writer), Arc::clone(&self.resolver));
-                    tasks.spawn(async move {
-                        let finished = resolver.settle(*asking).await;
-                        // A failed write is seen by the next read.
-                        let _ = write(&writer, &resolver, &finished).await;
-                        drop((place, permit));
-                    });
-                }
+/// Reads queries until the client has no more, is idle, or breaks a rule; then waits for what is still being answered.
+async fn connection<G: Send + 'static>(stream: TcpStream, client: SocketAddr, mut shared: Shared<G>) {
+    // Replies are whole messages: waiting for more to send with them only delays them.
+    let _ = stream.set_nodelay(true);
+    let (mut reader, writer) = stream.into_split();
+    let (replies, outgoing) = mpsc::channel(shared.limits.pipelined.max(1));
+    let idle = shared.limits.tcp_idle;
+    let mut writing = JoinSet::new();
+    writing.spawn(write(writer, outgoing, idle, Arc::clone(&shared.counters)));
+    loop {
+        // Taken before the query is read: while all are taken, further queries wait in the socket's buffer, not here.
+        let permit = tokio::select! {
+            permit = replies.clone().reserve_owned() => permit,
+            _ = writing.join_next() => break,
+        };
+        let Ok(permit) = permit else { break };
+        let read = tokio::select! {
+            read = timeout(idle, read_message(&mut reader)) => read,
+            _ = writing.join_next() => break,
+            _ = shared.stop.wait_for(|stop| *stop) => {
+                drop(permit);
+                break;
             }
+        };
+        let Ok(Ok(Some(bytes))) = read else { break };
+        if shared.desk.hand(Errand::Query(bytes, Line::new(client, permit))).is_err() {
+            // A stream has no loss that a client would wait out: the end of the connection is the sign to ask again.
+            shared.counters.dropped_over_limit.one();
+            break;
         }
-        while tasks.join_next().await.is_some() {}
     }
+    drop(replies);
+    while writing.join_next().await.is_some() {}
 }
 
 /// Reads one message; `None` at the end of the stream, an error at a length no query has.
@@ -133,16 +125,18 @@ async fn read_message(reader: &mut OwnedReadHalf) -> io::Result<Option<Vec<u8>>>
     Ok(Some(bytes))
 }
 
-/// Writes one reply whole, then tells of it. A client that does not read is given up after the idle time.
-async fn write<G: Gate, O: Observer>(writer: &Writer, resolver: &Resolver<G, O>, finished: &Finished) -> io::Result<()> {
-    let bytes = finished.reply.bytes();
-    let length = u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-    let framed = [&length.to_be_bytes(), bytes].concat();
-    let written = timeout(resolver.limits.tcp_idle, async { writer.lock().await.write_all(&framed).await }).await;
-    let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    if written.is_err() {
-        resolver.counters.send_errors.one();
+/// Writes replies as they come, each whole (RFC 7766 §6.2.1.1 lets them leave in any order), until no more can come or one is empty. A
+/// client that does not read is given up after the idle time.
+async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Vec<u8>>, idle: Duration, counters: Arc<Counters>) {
+    while let Some(message) = outgoing.recv().await {
+        let length = match u16::try_from(message.len()) {
+            Ok(length @ 1..) => length,
+            _ => return,
+        };
+        let framed = [&length.to_be_bytes(), message.as_slice()].concat();
+        if !matches!(timeout(idle, writer.write_all(&framed)).await, Ok(Ok(()))) {
+            counters.send_errors.one();
+            return;
+        }
     }
-    resolver.tell(finished);
-    written
 }

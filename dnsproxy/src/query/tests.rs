@@ -4,7 +4,10 @@ use hickory_proto::op::Query as Question;
 use proptest::prelude::*;
 
 use super::*;
-use crate::reply::Reply;
+use crate::{
+    glimpse::{NAME, glimpse},
+    reply::Reply,
+};
 
 fn valid(name: &str, rtype: RecordType) -> Vec<u8> {
     let mut message = Message::query();
@@ -108,26 +111,58 @@ fn telling(random: u16) -> u8 {
 /// Parses, and answers whatever came out of it.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     for transport in [Transport::Udp, Transport::Tcp] {
-        match Query::parse(bytes, transport) {
+        let mut out = Vec::new();
+        let parsed = Query::parse(bytes, transport);
+        same(bytes, transport, &parsed)?;
+        match parsed {
             Parsed::Ignored => prop_assert!(bytes.len() < 12 || bytes[2] & 0x80 != 0),
             Parsed::Rejected(rejected) => {
-                let reply = Reply::reject(&rejected);
-                prop_assert_ne!(reply.rcode(), ResponseCode::NoError);
-                readable(&reply, bytes)?;
+                Reply::write_rejected(&rejected, &mut out);
+                prop_assert_ne!(rejected.rcode(), ResponseCode::NoError);
+                readable(&out, rejected.rcode(), bytes)?;
             }
-            Parsed::Query(query) => readable(&Reply::fail(&query, crate::reply::Failure::Upstream), bytes)?,
+            Parsed::Query(query) => {
+                let reply = Reply::fail(crate::reply::Failure::Upstream);
+                reply.write(&query.glimpse(), &mut out);
+                readable(&out, reply.rcode(), bytes)?;
+            }
         }
     }
     Ok(())
 }
 
+/// What a glimpse takes, it takes for what it is; and it takes every plain question.
+fn same(bytes: &[u8], transport: Transport, parsed: &Parsed) -> Result<(), TestCaseError> {
+    let mut scratch = [0; NAME];
+    match (glimpse(bytes, &mut scratch, transport), parsed) {
+        (Some(seen), Parsed::Query(query)) => prop_assert_eq!(seen, query.glimpse()),
+        (Some(_), other) => prop_assert!(false, "taken for a question: {other:?}"),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
 /// The reply can be read, fits, bears the id, and says it is a reply.
-fn readable(reply: &Reply, query: &[u8]) -> Result<(), TestCaseError> {
-    let message = Message::from_vec(reply.bytes()).expect("our own reply");
+fn readable(reply: &[u8], rcode: ResponseCode, query: &[u8]) -> Result<(), TestCaseError> {
+    let message = Message::from_vec(reply).expect("our own reply");
     prop_assert_eq!(message.metadata.id.to_be_bytes(), [query[0], query[1]]);
     prop_assert_eq!(message.metadata.message_type, MessageType::Response);
     // By number: 16 has two names.
-    prop_assert_eq!(u16::from(message.metadata.response_code), u16::from(reply.rcode()));
-    prop_assert!(reply.bytes().len() <= 1232);
+    prop_assert_eq!(u16::from(message.metadata.response_code), u16::from(rcode));
+    prop_assert!(reply.len() <= 1232);
     Ok(())
+}
+
+#[test]
+fn a_plain_question_is_glimpsed() {
+    let mut message = Message::query();
+    message.queries.push(Question::query(WireName::from_ascii("WWW.example.com.").unwrap(), RecordType::AAAA));
+    let mut edns = hickory_proto::op::Edns::new();
+    edns.set_max_payload(4096).set_dnssec_ok(true);
+    for edns in [None, Some(edns)] {
+        message.edns = edns;
+        let (bytes, mut scratch) = (message.to_vec().unwrap(), [0; NAME]);
+        let Parsed::Query(query) = Query::parse(&bytes, Transport::Udp) else { panic!() };
+        assert_eq!(glimpse(&bytes, &mut scratch, Transport::Udp), Some(query.glimpse()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use dnsproxy::{Outcome, RecordType, ResponseCode};
+use dnsproxy::{Outcome, RecordType, ResponseCode, Source};
 use hickory_proto::{
     op::Edns,
     rr::{
@@ -42,7 +42,7 @@ async fn a_permitted_name_is_opened_told_and_observed() {
 
     let heard = &world.heard().await[0];
     assert!(matches!(&heard.outcome, Outcome::Released(grant) if grant.openings().len() == 1));
-    assert_eq!((heard.name.as_str(), heard.ttl, heard.upstream), ("www.example.com", Some(300), Some(upstream.address)));
+    assert_eq!((heard.name.as_str(), heard.ttl, heard.source), ("www.example.com", Some(300), Source::Upstream(upstream.address)));
     assert_eq!(heard.addresses, [ip("203.0.113.1")]);
 
     let reply = world.ask("www.example.com.", RecordType::AAAA).await;

@@ -2,12 +2,15 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use dnsproxy::{Gate, OpenError, Opened, PermittedAnswer};
-use tokio::sync::Semaphore;
+use policies::Name;
 
 /// What the gate says.
 #[derive(Clone)]
@@ -16,10 +19,26 @@ pub(crate) enum Says {
     Yes(Duration),
     /// No.
     No(OpenError),
-    /// Nothing, ever.
-    Nothing,
-    /// Yes for an hour, once it may take a permit.
-    Once(Arc<Semaphore>),
+    /// Yes for an hour, once there is a permit to take; till then it keeps the resolver waiting, at most five seconds.
+    Once(Arc<Permits>),
+}
+
+/// Permits, for a gate that waits.
+#[derive(Default)]
+pub(crate) struct Permits(Mutex<usize>, Condvar);
+
+impl Permits {
+    /// One more.
+    pub(crate) fn add(&self) {
+        *self.0.lock().unwrap() += 1;
+        self.1.notify_one();
+    }
+
+    fn take(&self) -> bool {
+        let (mut left, waited) = self.1.wait_timeout_while(self.0.lock().unwrap(), Duration::from_secs(5), |left| *left == 0).unwrap();
+        *left = left.saturating_sub(1);
+        !waited.timed_out()
+    }
 }
 
 /// What a gate was asked to open, in order: the name and its addresses.
@@ -30,6 +49,11 @@ pub(crate) type Asked = Arc<Mutex<Vec<(String, Vec<IpAddr>)>>>;
 pub(crate) struct ScriptedGate {
     says: Arc<dyn Fn(usize) -> Says + Send + Sync>,
     pub(crate) asked: Asked,
+    /// How many answers each call had.
+    pub(crate) calls: Arc<Mutex<Vec<usize>>>,
+    pub(crate) epoch: Arc<AtomicU64>,
+    pub(crate) nothing: Arc<Mutex<Vec<(String, bool)>>>,
+    pub(crate) names: Arc<Mutex<Vec<(IpAddr, Name, Instant)>>>,
 }
 
 impl ScriptedGate {
@@ -38,9 +62,10 @@ impl ScriptedGate {
         Self::script(move |_| says.clone())
     }
 
-    /// Says what `says` returns for the how-manieth call.
+    /// Says what `says` returns for the how-manieth answer.
     pub(crate) fn script(says: impl Fn(usize) -> Says + Send + Sync + 'static) -> Self {
-        Self { says: Arc::new(says), asked: Arc::default() }
+        let (asked, calls, epoch) = (Arc::default(), Arc::default(), Arc::default());
+        Self { says: Arc::new(says), asked, calls, epoch, nothing: Arc::default(), names: Arc::default() }
     }
 
     /// The names and addresses it was asked to open.
@@ -50,20 +75,35 @@ impl ScriptedGate {
 }
 
 impl Gate for ScriptedGate {
-    async fn open(&self, answer: &PermittedAnswer) -> Result<Opened, OpenError> {
-        let call = {
-            let mut asked = self.asked.lock().unwrap();
-            asked.push((answer.name().to_string(), answer.addresses().to_vec()));
-            asked.len() - 1
-        };
-        match (self.says)(call) {
-            Says::Yes(time) => Ok(Opened { until: Instant::now() + time }),
-            Says::No(error) => Err(error),
-            Says::Nothing => std::future::pending().await,
-            Says::Once(permits) => {
-                permits.acquire().await.unwrap().forget();
-                Ok(Opened { until: Instant::now() + Duration::from_secs(3600) })
+    fn open(&mut self, answers: &[PermittedAnswer]) -> Vec<Result<Opened, OpenError>> {
+        self.calls.lock().unwrap().push(answers.len());
+        let open = |answer: &PermittedAnswer| {
+            let call = {
+                let mut asked = self.asked.lock().unwrap();
+                asked.push((answer.name().to_string(), answer.addresses().to_vec()));
+                asked.len() - 1
+            };
+            let hour = Duration::from_secs(3600);
+            match (self.says)(call) {
+                Says::Yes(time) => Ok(Opened { until: Instant::now() + time }),
+                Says::No(error) => Err(error),
+                Says::Once(permits) if permits.take() => Ok(Opened { until: Instant::now() + hour }),
+                Says::Once(_) => Err(OpenError::Failed),
             }
-        }
+        };
+        answers.iter().map(open).collect()
+    }
+
+    fn nothing(&mut self, name: &Name, ipv6: bool) {
+        self.nothing.lock().unwrap().push((name.to_string(), ipv6));
+    }
+
+    fn names_of(&self, address: IpAddr) -> Vec<(Name, Instant)> {
+        let names = self.names.lock().unwrap();
+        names.iter().filter(|(of, ..)| *of == address).map(|(_, name, until)| (name.clone(), *until)).collect()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Relaxed)
     }
 }

@@ -8,7 +8,7 @@ use hickory_proto::{op::Message, rr::Name};
 use crate::{
     gate::{Says, ScriptedGate},
     upstream::{Act, ScriptedUpstream, Seen, address, answer_with, bytes, cname, empty_answer, honest_answer},
-    world::{World, addresses},
+    world::{World, addresses, question, receive},
 };
 
 async fn ask(upstream: &ScriptedUpstream) -> (World, Message) {
@@ -49,38 +49,40 @@ async fn only_the_answer_to_the_question_asked_counts() {
     let (world, reply) = ask(&upstream).await;
     assert_eq!(addresses(&reply), ["203.0.113.1".parse::<IpAddr>().unwrap()]);
     let stats = world.handle.stats();
-    assert_eq!(stats.upstream_strays, 9, "what came from elsewhere did not even arrive");
+    assert!(
+        (9..=10).contains(&stats.upstream_strays),
+        "what came from elsewhere did not even arrive, what came behind the answer may have"
+    );
     assert_eq!(upstream.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn a_late_answer_is_nobodys() {
-    let upstream = ScriptedUpstream::start(|seen| match seen.message.queries[0].query_type {
-        // Comes when the client has its answer of the second try.
-        RecordType::A => vec![Act::Wait(Duration::from_millis(1300)), Act::Send(bytes(&honest_answer(seen)))],
-        _ => vec![Act::Send(bytes(&honest_answer(seen)))],
+async fn a_late_answer_still_counts_once_and_a_second_one_is_nobodys() {
+    let upstream = ScriptedUpstream::start(|seen| {
+        // Comes when the question has been asked once more.
+        vec![Act::Wait(Duration::from_millis(1000)), Act::Send(bytes(&honest_answer(seen)))]
     })
     .await;
     let gate = ScriptedGate::always(Says::Yes(Duration::from_secs(3600)));
     let world = World::start(&[upstream.address], gate.clone()).await;
-    let reply = world.ask("www.example.com.", RecordType::A).await;
-    assert_eq!(addresses(&reply).len(), 1);
+    let client = world.client().await;
+    client.send(&question("www.example.com.", RecordType::A).to_vec().unwrap()).await.unwrap();
+    assert_eq!(addresses(&receive(&client, Duration::from_secs(5)).await.unwrap()).len(), 1);
+    assert!(receive(&client, Duration::from_millis(1500)).await.is_none(), "told once");
     assert_eq!(gate.asked().len(), 1);
-    let ids: Vec<_> = upstream.seen().iter().map(|seen| (seen.message.metadata.id, seen.from.port())).collect();
-    assert!(ids.len() == 2 && ids[0].0 != ids[1].0 && ids[0].1 != ids[1].1, "each try has its own id and port: {ids:?}");
+    let ids: Vec<_> = upstream.seen().iter().map(|seen| seen.message.metadata.id).collect();
+    assert!(ids.len() >= 2 && ids[0] != ids[1], "each try has its own id: {ids:?}");
+    assert!(world.handle.stats().upstream_strays >= 1);
 }
 
 #[tokio::test]
-async fn a_flood_of_strays_ends_the_try() {
-    let upstream = ScriptedUpstream::start(|seen| {
-        let mut acts: Vec<_> = (0..80).map(|_| Act::Send(b"junk that answers nothing".to_vec())).collect();
-        acts.push(Act::Send(bytes(&honest_answer(seen))));
-        acts
-    })
-    .await;
+async fn a_flood_of_strays_ends_in_a_bounded_number_of_tries() {
+    // Whoever guesses has 64 guesses a socket, and never hits.
+    let upstream = ScriptedUpstream::start(|_| (0..200).map(|_| Act::Send(b"junk that answers nothing".to_vec())).collect()).await;
     let (world, reply) = ask(&upstream).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
-    assert!(world.handle.stats().upstream_strays <= 3 * 64);
+    assert!(upstream.seen().len() <= 8, "{}", upstream.seen().len());
+    assert!(world.handle.stats().upstream_strays <= 8 * 200);
 }
 
 #[tokio::test]

@@ -24,7 +24,6 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) message: Message,
-    pub(crate) from: SocketAddr,
     pub(crate) tcp: bool,
 }
 
@@ -81,7 +80,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<Mutex<Vec<S
     let mut buffer = [0; 4096];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let query = Seen { message: Message::from_vec(&buffer[..length]).unwrap(), from, tcp: false };
+        let query = Seen { message: Message::from_vec(&buffer[..length]).unwrap(), tcp: false };
         seen.lock().unwrap().push(query.clone());
         let acts = script(&query);
         let socket = Arc::clone(&socket);
@@ -103,13 +102,13 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<Mutex<Vec<S
 async fn serve_tcp(listener: TcpListener, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut tasks = JoinSet::new();
     loop {
-        let (mut stream, from) = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
         let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
         tasks.spawn(async move {
             while let Ok(length) = stream.read_u16().await {
                 let mut buffer = vec![0; usize::from(length)];
                 stream.read_exact(&mut buffer).await.unwrap();
-                let query = Seen { message: Message::from_vec(&buffer).unwrap(), from, tcp: true };
+                let query = Seen { message: Message::from_vec(&buffer).unwrap(), tcp: true };
                 seen.lock().unwrap().push(query.clone());
                 for act in script(&query) {
                     match act {

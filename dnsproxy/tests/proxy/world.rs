@@ -8,12 +8,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use dnsproxy::{Config, Event, Handle, Limits, Observer, Outcome, Proxy, RecordType};
+use dnsproxy::{Config, Event, Handle, Limits, Observer, Outcome, Proxy, RecordType, Source};
 use hickory_proto::{
     op::{Edns, Message, Query},
     rr::Name,
 };
-use policies::{Date, Pod, Policy, Source, Surroundings, parse};
+use policies::{Date, Pod, Policy, Surroundings, parse};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -54,7 +54,7 @@ hosts = ["tracker.example.org"]
 
 /// A policy from its text, in a cluster whose domain is cluster.local.
 pub(crate) fn policy(text: &str) -> Policy {
-    let parsed = parse(&Source::new("test.toml", text));
+    let parsed = parse(&policies::Source::new("test.toml", text));
     let file = parsed.file.unwrap_or_else(|| panic!("{}", parsed.problems));
     let surroundings =
         Surroundings { search: vec!["shop.svc.cluster.local".parse().unwrap()], ..Surroundings::stand_in(Date::new(2026, 8, 1).unwrap()) };
@@ -69,7 +69,7 @@ pub(crate) struct Heard {
     pub(crate) outcome: Outcome,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ttl: Option<u32>,
-    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) source: Source,
 }
 
 /// Notes what it hears.
@@ -79,11 +79,11 @@ pub(crate) struct Ear(Arc<Mutex<Vec<Heard>>>);
 impl Observer for Ear {
     fn told(&self, event: &Event<'_>) {
         self.0.lock().unwrap().push(Heard {
-            name: event.query.name().to_string(),
+            name: event.name().to_string(),
             outcome: event.outcome.clone(),
-            addresses: event.addresses.to_vec(),
+            addresses: event.addresses().collect(),
             ttl: event.ttl,
-            upstream: event.upstream,
+            source: event.source,
         });
     }
 }
@@ -92,7 +92,7 @@ impl Observer for Ear {
 pub(crate) struct World {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) policy: Arc<ArcSwap<Policy>>,
-    pub(crate) handle: Handle,
+    pub(crate) handle: Handle<ScriptedGate>,
     ear: Ear,
     pub(crate) cancel: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,

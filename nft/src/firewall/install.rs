@@ -9,7 +9,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    Devices, Firewall, InstallError, LEASE_TOLERANCE, Lease, LeaseSets, Ownership, RawGuardMissing, ReadError, devices, leases,
+    Devices, Firewall, InstallError, LEASE_TOLERANCE, Lease, Ownership, RawGuardMissing, ReadError, devices, leased::LeaseSets, leases,
     standing::Seen,
 };
 use crate::{
@@ -157,12 +157,7 @@ impl Firewall {
         self.send(&mut batch)?;
         self.in_use =
             Some(plan.sets.iter().map(|planned| &planned.set.name).chain(plan.chains.iter().map(|chain| &chain.name)).cloned().collect());
-        self.sets = ruleset
-            .openings
-            .iter()
-            .filter(|opening| opening.leased)
-            .map(|opening| (opening.key.clone(), LeaseSets::of(&opening.key)))
-            .collect();
+        self.leased.replace(ruleset.openings.iter().filter(|opening| opening.leased).map(|opening| opening.key.as_str()));
         self.guarded = matches!(raw_guard, RawGuardState::Standing(_));
         let Tally { kept, added, removed } = tally;
         Ok(Installed { raw_guard, missing: Vec::new(), table_stood, kept, added, removed })
@@ -199,7 +194,7 @@ impl Firewall {
         for planned in &plan.sets {
             let stands = seen.sets.get(&planned.set.name);
             if stands.is_none_or(|set| fits(&planned.set, set) && set.size != planned.set.size) {
-                batch.set(&self.inet, &planned.set);
+                self.make(batch, &planned.set, stands.is_none());
             }
             if let (None, Content::Intervals(elements)) = (stands, &planned.content) {
                 batch.elements(&self.inet, &planned.set.name, elements);
@@ -235,7 +230,7 @@ impl Firewall {
     fn fill(&self, batch: &mut Batch, plan: &Plan, seen: &Seen) {
         for planned in &plan.sets {
             if seen.sets.get(&planned.set.name).is_some_and(|set| !fits(&planned.set, set)) {
-                batch.set(&self.inet, &planned.set);
+                self.make(batch, &planned.set, true);
             }
             if let Content::Fixed(elements) = &planned.content {
                 batch.elements(&self.inet, &planned.set.name, elements);

@@ -2,9 +2,11 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use super::Change;
 use crate::{
     ruleset::{Ip, UDATA_LONG_NAME, UDATA_NAME, address_key},
-    sys::{Element, ElementSeen, UserData},
+    sys,
+    sys::{Element, ElementSeen, Note, UserData},
 };
 
 /// The longest name that an element carries: the longest there is, in text without its last dot.
@@ -23,11 +25,24 @@ pub(super) fn element(address: IpAddr, name: &str, timeout: Duration) -> Result<
     Ok(Element { timeout: Some(timeout), user_data, ..bare(address) })
 }
 
+/// A change as it is sent. The name is at most [`MAX_NAME`] bytes.
+pub(super) fn lease<'a>(change: &Change<'a>) -> sys::Lease<'a> {
+    let note = match plain(change.name) {
+        true => Note::Comment(change.name),
+        false => Note::Made(named(change.name).unwrap_or_default()),
+    };
+    sys::Lease { address: change.address, timeout: change.timeout, note }
+}
+
+/// Whether nft can print it as a comment.
+fn plain(name: &str) -> bool {
+    name.len() <= UserData::MAX_COMMENT && !name.chars().any(|c| c.is_control() || c == '"')
+}
+
 /// A name as nft's comment; what is too long for one, or has characters that nft cannot print, in an entry of our own.
 fn named(name: &str) -> Option<UserData> {
     let mut data = UserData::default();
-    let plain = name.len() <= UserData::MAX_COMMENT && !name.chars().any(|c| c.is_control() || c == '"');
-    if plain {
+    if plain(name) {
         data.put_comment(0, name);
         return Some(data);
     }

@@ -1,8 +1,8 @@
 //! The kernel as the database: what a process before this one left.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc};
 
-use super::{CountError, Firewall, Lease, LeaseSets, ReadError, leases};
+use super::{CountError, Firewall, Lease, OpeningHandle, ReadError, leases};
 use crate::{
     RuleId,
     ruleset::{DENIED, Ip, LIVE_RULES, Names, UDATA_KEY, parse_record},
@@ -37,7 +37,7 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InUse {
     /// The opening's key.
-    pub key: String,
+    pub key: Arc<str>,
     /// The address.
     pub address: IpAddr,
 }
@@ -82,7 +82,7 @@ impl Firewall {
         }
         back.openings.sort_by_key(|opening| opening.id);
         back.retained.sort_unstable();
-        self.sets.clear();
+        let mut keys = BTreeSet::new();
         for set in seen.sets.values() {
             let Some((key, family)) = lease_set(set) else { continue };
             for element in self.elements_of(&set.name)? {
@@ -90,19 +90,47 @@ impl Firewall {
                 let (name, left) = (leases::name(&element.user_data), leases::left(&element));
                 back.leases.push(Lease { key: key.clone(), address, name, left });
             }
-            self.sets.insert(key.clone(), LeaseSets::of(&key));
+            keys.insert(key);
         }
+        self.leased.replace(keys.iter().map(String::as_str));
         back.leases.sort_by(|one, other| (&one.key, one.address).cmp(&(&other.key, other.address)));
         Ok(back)
     }
 
-    /// The leased addresses that packets went to within the last 90 s.
+    /// The leased addresses that packets went to within the last 90 s, of all openings: two dumps for each. Who knows which openings have
+    /// leases asks for those alone ([`Firewall::in_use_of`]).
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn in_use(&mut self) -> Result<Vec<InUse>, ReadError> {
+        let keys: Vec<Arc<str>> = self.leased.keys().cloned().collect();
+        self.noted(keys)
+    }
+
+    /// As [`Firewall::in_use`], for some openings only; a key that takes no leases has none in use.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn in_use_of<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Result<Vec<InUse>, ReadError> {
+        let asked: BTreeSet<&str> = keys.into_iter().collect();
+        let known = asked.into_iter().filter_map(|key| self.leased.key(self.leased.handle(key)?).cloned()).collect();
+        self.noted(known)
+    }
+
+    /// Whether packets went to this one leased address within the last 90 s; what it costs does not grow with the leases.
+    /// Of a stale handle, and without a table, nothing is in use.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn is_in_use(&mut self, opening: OpeningHandle, address: IpAddr) -> Result<bool, ReadError> {
+        let Some(key) = self.leased.key(opening) else { return Ok(false) };
+        let set = Names::of(key).used(Ip::of(address));
+        let found = self.netlink.has_element(&self.inet, &set, address);
+        found.map_err(|source| ReadError::Refused { what: format!("set {set}"), source })
+    }
+
+    fn noted(&mut self, keys: Vec<Arc<str>>) -> Result<Vec<InUse>, ReadError> {
         let mut found = Vec::new();
-        let keys: Vec<String> = self.sets.keys().cloned().collect();
         for key in keys {
             for family in Ip::BOTH {
                 let elements = self.elements_of(&Names::of(&key).used(family))?;

@@ -17,12 +17,12 @@ const NEWRULE: u16 = 6;
 const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
 const DELSET: u16 = 11;
-const NEWSETELEM: u16 = 12;
-const DELSETELEM: u16 = 14;
+pub(super) const NEWSETELEM: u16 = 12;
+pub(super) const DELSETELEM: u16 = 14;
 const NEWOBJ: u16 = 18;
 
-const F_ACK: u16 = 0x4;
-const F_CREATE: u16 = 0x400;
+pub(super) const F_ACK: u16 = 0x4;
+pub(super) const F_CREATE: u16 = 0x400;
 const F_APPEND: u16 = 0x800;
 
 /// Room for one message. The largest: [`MAX_ELEMENTS`] elements, each with 16 bytes of key, 8 of time, 256 of user data, a verdict with
@@ -132,6 +132,18 @@ impl Batch {
             header
         });
         self.messages.push((table.family, what, at));
+    }
+
+    /// For a message that is written without libnftnl: where it starts in [`Batch::bytes`].
+    pub(super) fn begin_message(&mut self, family: super::Family, what: What) -> usize {
+        let at = self.bytes.len();
+        self.messages.push((family, what, at));
+        at
+    }
+
+    /// The batch so far; a multiple of four bytes.
+    pub(super) const fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// Without flags a table that stands keeps its own.

@@ -13,7 +13,7 @@ use super::{
 const GETTABLE: u16 = 1;
 const GETCHAIN: u16 = 4;
 const GETSET: u16 = 10;
-const GETSETELEM: u16 = 13;
+pub(super) const GETSETELEM: u16 = 13;
 const GETOBJ: u16 = 19;
 
 const F_ACK: u16 = 0x4;

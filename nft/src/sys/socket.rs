@@ -32,17 +32,21 @@ pub(crate) enum SendError {
 }
 
 /// One message that came.
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     kind: u16,
     flags: u16,
     seq: u32,
     /// The whole message, header included, aligned for it.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl Message<'_> {
+    pub(crate) const fn kind(&self) -> u16 {
+        self.kind
+    }
+
     /// The error number of NLMSG_ERROR, and of NLMSG_DONE where a dump failed at its end.
-    fn errno(&self) -> i32 {
+    pub(crate) fn errno(&self) -> i32 {
         match self.bytes.get(16..20).and_then(|bytes| bytes.try_into().ok()) {
             Some(bytes) => i32::from_ne_bytes(bytes).wrapping_neg(),
             None => 0,
@@ -112,7 +116,7 @@ impl Netlink {
             }
         };
         let mut rest = bytes.get(..len).unwrap_or_default();
-        while let Some(message) = next(&mut rest) {
+        while let Some(message) = next_message(&mut rest) {
             each(message);
         }
         Ok(true)
@@ -226,7 +230,7 @@ fn bytes_of(buffer: &mut [u64]) -> &mut [u8] {
 }
 
 /// Splits off the next whole message.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<Message<'a>> {
+pub(crate) fn next_message<'a>(rest: &mut &'a [u8]) -> Option<Message<'a>> {
     let field = |at: usize, len: usize| rest.get(at..at + len);
     let len = u32::from_ne_bytes(field(0, 4)?.try_into().ok()?) as usize;
     let kind = u16::from_ne_bytes(field(4, 2)?.try_into().ok()?);

@@ -12,11 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nft::{Answer, Deny, Firewall, Kind, PortRange, Ports, RuleId, Ruleset};
+use nft::{Deny, Firewall, Kind, PortRange, Ports, RuleId, Ruleset};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::world::{OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, in_namespace, ip, lease, opening, proxy, ruleset, run, shared};
+use crate::world::{
+    OTHER4, OTHER6, PEER4, PEER6, POD4, POD6, Peer, change, commit, elements, in_namespace, ip, lease, opening, proxy, ruleset, run, shared,
+};
 
 #[path = "packets/guards.rs"]
 mod guards;
@@ -183,8 +185,8 @@ fn a_lease_opens_when_it_is_committed_and_ends() {
         let _servers = servers(&peer, 443);
         let _ = firewall.install(&web(), &[]).unwrap();
         refused(PEER4, 443);
-        let answer = Answer { changes: vec![change("web", PEER4, "a", 1, Kind::Add)] };
-        firewall.commit(&[answer]).remove(0).unwrap();
+        let lease = change(&firewall, "web", PEER4, "a", 1, Kind::Add);
+        commit(&mut firewall, &[&[lease]]).remove(0).unwrap();
         let mut open = connect(PEER4, 443).unwrap();
         exchange(&mut open).unwrap();
         sleep(Duration::from_millis(1300));
@@ -203,6 +205,70 @@ fn a_lease_opens_when_it_is_committed_and_ends() {
         let _ = firewall.install(&gone, &[]).unwrap();
         let error = exchange(&mut open).expect_err("the reload cut it");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    });
+}
+
+#[test]
+fn established_flows_note_the_use_of_their_lease_also_after_a_reload() {
+    in_namespace(|| {
+        let peer = Peer::new();
+        let mut firewall = shared();
+        let _servers = servers(&peer, 443);
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        let (mut four, mut six) = (connect(PEER4, 443).unwrap(), connect(PEER6, 443).unwrap());
+        let in_use = |firewall: &mut Firewall| -> Vec<IpAddr> { firewall.in_use().unwrap().iter().map(|used| used.address).collect() };
+        let forget = || ["web_v4_used", "web_v6_used"].map(|set| run("nft", &["flush", "set", "inet", "portreeve", set]));
+        forget();
+        assert!(in_use(&mut firewall).is_empty());
+        exchange(&mut four).unwrap();
+        exchange(&mut six).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)]);
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)], "a reload forgot what is in use");
+        forget();
+        exchange(&mut four).unwrap();
+        exchange(&mut six).unwrap();
+        assert_eq!(in_use(&mut firewall), [ip(PEER4), ip(PEER6)]);
+        // The lease begins anew, the note of its use does not.
+        sleep(Duration::from_millis(1100));
+        let refresh = change(&firewall, "web", PEER4, "four.example", 900, Kind::Refresh);
+        commit(&mut firewall, &[&[refresh]]).remove(0).unwrap();
+        assert!(elements("web_v4")[0].2 > 890);
+        let left = elements("web_v4_used")[0].2;
+        assert!((80..=88).contains(&left), "{left}");
+        // Asked for one by one.
+        let web_before = firewall.opening("web").unwrap();
+        let one = |firewall: &mut Firewall, opening, address: &str| firewall.is_in_use(opening, ip(address)).unwrap();
+        assert!(one(&mut firewall, web_before, PEER4) && one(&mut firewall, web_before, PEER6));
+        assert!(!one(&mut firewall, web_before, OTHER4) && !one(&mut firewall, web_before, OTHER6));
+        let db = firewall.opening("db").unwrap();
+        assert!(!one(&mut firewall, db, PEER4));
+        // Asked for by key.
+        let mut of = |keys: &[&str]| -> Vec<(String, IpAddr)> {
+            firewall.in_use_of(keys.iter().copied()).unwrap().into_iter().map(|used| (used.key.to_string(), used.address)).collect()
+        };
+        assert_eq!(of(&["web", "no-such-key", "web"]), [("web".to_owned(), ip(PEER4)), ("web".to_owned(), ip(PEER6))]);
+        assert!(of(&["db"]).is_empty());
+        let _ = firewall.install(&web(), &web_leases()).unwrap();
+        assert!(!one(&mut firewall, web_before, PEER4), "a stale handle");
+    });
+}
+
+#[test]
+fn more_addresses_are_noted_as_in_use_than_a_set_begins_with() {
+    in_namespace(|| {
+        let _peer = Peer::new();
+        let mut firewall = shared();
+        let addresses: Vec<String> = (1..=200).map(|n| format!("198.18.0.{n}")).collect();
+        let leases: Vec<nft::Lease> = addresses.iter().map(|address| lease("web", address, "a", 600)).collect();
+        let _ = firewall.install(&web(), &leases).unwrap();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for address in &addresses {
+            udp.send_to(b"x", SocketAddr::new(ip(address), 443)).unwrap();
+        }
+        let mut found: Vec<IpAddr> = firewall.in_use().unwrap().iter().map(|used| used.address).collect();
+        found.sort_unstable();
+        assert_eq!(found, addresses.iter().map(|address| ip(address)).collect::<Vec<_>>());
     });
 }
 

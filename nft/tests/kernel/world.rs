@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use nft::{Change, Firewall, Kind, Lease, Log, Opening, Options, Ownership, Ports, Proxy, RawGuard, RuleId, Ruleset, Sizes};
+use nft::{
+    Answers, Change, CommitError, Firewall, Kind, Lease, Log, Opening, Options, Ownership, Ports, Proxy, RawGuard, RuleId, Ruleset, Sizes,
+};
 use nix::{sched::CloneFlags, unistd::gettid};
 
 /// Runs the test in a thread with a network namespace of its own, lo up.
@@ -160,8 +162,22 @@ pub(crate) fn lease(key: &str, address: &str, name: &str, seconds: u64) -> Lease
     Lease { key: key.to_owned(), address: ip(address), name: name.to_owned(), left: Duration::from_secs(seconds) }
 }
 
-pub(crate) fn change(key: &str, address: &str, name: &str, seconds: u64, kind: Kind) -> Change {
-    Change { key: key.to_owned(), address: ip(address), name: name.to_owned(), timeout: Duration::from_secs(seconds), kind }
+/// A change of the opening with this key, as it stands now.
+pub(crate) fn change<'a>(firewall: &Firewall, key: &str, address: &str, name: &'a str, seconds: u64, kind: Kind) -> Change<'a> {
+    let opening = firewall.opening(key).expect("the opening stands");
+    Change { opening, address: ip(address), name, timeout: Duration::from_secs(seconds), kind }
+}
+
+/// Commits answers, each with its changes.
+pub(crate) fn commit(firewall: &mut Firewall, batch: &[&[Change<'_>]]) -> Vec<Result<(), CommitError>> {
+    let mut answers = Answers::new();
+    for changes in batch {
+        answers.begin();
+        for change in *changes {
+            answers.push(*change);
+        }
+    }
+    firewall.commit(&answers)
 }
 
 pub(crate) fn ip(address: &str) -> IpAddr {

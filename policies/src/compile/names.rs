@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{limits::Group, rules::Rule};
 use crate::{
+    budget::{BudgetId, BudgetTerms},
     file::{Deny, HttpsRecords, PolicyFile},
     host::HostPattern,
-    name::Name,
     opening::{OpeningIndex, Scope},
-    policy::{Granted, Outcome, Withheld},
+    policy::{Granted, Outcome, Table, Withheld},
     ports::Ports,
     verdict::{Place, Reason},
 };
@@ -23,6 +23,8 @@ struct Matches {
     denies: Vec<usize>,
     /// Limits by their group and place in it.
     limits: Vec<(usize, usize)>,
+    /// Those of the rules that give the name in full, and not by a wildcard: then it needs no budget.
+    exact: Vec<usize>,
 }
 
 /// The outcome of a set of matches, before openings have their places.
@@ -46,10 +48,8 @@ pub(super) struct Names<'a> {
 
 /// What the query path needs. See [`crate::policy::Inner`].
 pub(super) struct Tables {
-    pub(super) exact: HashMap<Box<[u8]>, Outcome>,
-    pub(super) below: HashMap<Box<[u8]>, Outcome>,
-    pub(super) depths: u128,
-    pub(super) ancestors: HashSet<Box<[u8]>>,
+    pub(super) table: Table,
+    pub(super) budgets: Vec<(BudgetTerms, Place)>,
     /// One for each opening, in their order.
     pub(super) scopes: Vec<Scope>,
 }
@@ -64,7 +64,7 @@ pub(super) fn names<'a>(files: &[&PolicyFile], rules: &'a [Rule], limits: &[Grou
     let mut below: HashMap<Box<[u8]>, usize> = HashMap::new();
     // Wildcards first, those with fewer labels before those below them: what they pass on must be known.
     own.sort_by_cached_key(|(pattern, _)| {
-        (matches!(pattern, HostPattern::Exact(_)), pattern.name().depth(), pattern.name().wire().to_vec())
+        (matches!(pattern, HostPattern::Exact(_)), pattern.name().depth(), pattern.name().as_wire().to_vec())
     });
     for (pattern, matches) in own {
         let above = pattern.name().suffixes().skip(1).find_map(|zone| below.get(zone).copied());
@@ -74,7 +74,7 @@ pub(super) fn names<'a>(files: &[&PolicyFile], rules: &'a [Rule], limits: &[Grou
             names.fates.len() - 1
         });
         if let HostPattern::Below(zone) = &pattern {
-            below.insert(zone.wire().into(), fate);
+            below.insert(zone.as_wire().into(), fate);
         }
         names.of_pattern.push((pattern, fate, above));
     }
@@ -86,7 +86,11 @@ fn own_matches(rules: &[Rule], denies: &[(&PolicyFile, &Deny)], limits: &[Group<
     let mut own: HashMap<&HostPattern, Matches> = HashMap::new();
     for (number, rule) in rules.iter().enumerate() {
         for host in &rule.hosts {
-            own.entry(host).or_default().rules.push(number);
+            let matches = own.entry(host).or_default();
+            matches.rules.push(number);
+            if matches!(host, HostPattern::Exact(_)) {
+                matches.exact.push(number);
+            }
         }
     }
     for (number, (_, deny)) in denies.iter().enumerate() {
@@ -197,13 +201,16 @@ fn gravest(withheld: &[Withheld]) -> Option<(Reason, Place)> {
 impl Names<'_> {
     /// The tables of the query path, now that each rule with each set of ports has its opening.
     pub(super) fn tables(&self, indices: &HashMap<(usize, Ports), OpeningIndex>) -> Tables {
-        let outcomes: Vec<Option<Outcome>> = self.fates.iter().map(|fate| self.outcome(fate, indices)).collect();
+        let budgets = Budgets::new(self.rules);
+        let outcomes: Vec<Option<Outcome>> = self.fates.iter().map(|fate| self.outcome(fate, indices, &budgets)).collect();
         let outcome = |fate: usize| outcomes.get(fate).and_then(Option::as_ref);
         let openings = |fate: usize| match outcome(fate) {
             Some(Outcome::Granted(granted)) => &*granted.openings,
             _ => &[],
         };
-        let mut tables = Tables { exact: HashMap::new(), below: HashMap::new(), depths: 0, ancestors: HashSet::new(), scopes: Vec::new() };
+        let mut tables = Tables { table: Table::default(), budgets: budgets.list, scopes: Vec::new() };
+        // A pattern without an outcome permits nothing and denies nothing, and so does every wildcard above it.
+        let added: Vec<_> = outcomes.iter().map(|outcome| tables.table.add_outcome(outcome.clone()?)).collect();
         let mut within: BTreeMap<OpeningIndex, HashSet<HostPattern>> = BTreeMap::new();
         let mut without: BTreeMap<OpeningIndex, HashSet<HostPattern>> = BTreeMap::new();
         for (pattern, fate, above) in &self.of_pattern {
@@ -214,18 +221,8 @@ impl Names<'_> {
             for &opening in above.map_or(&[][..], openings).iter().filter(|opening| !own.contains(opening)) {
                 without.entry(opening).or_default().insert(pattern.clone());
             }
-            // A pattern without an outcome permits nothing and denies nothing, and so does every wildcard above it.
-            let Some(outcome) = outcome(*fate) else { continue };
-            let wire: Box<[u8]> = pattern.name().wire().into();
-            match pattern {
-                HostPattern::Exact(_) => tables.exact.insert(wire, outcome.clone()),
-                HostPattern::Below(zone) => {
-                    tables.depths |= 1_u128.checked_shl(u32::try_from(zone.depth()).unwrap_or(u32::MAX)).unwrap_or(0);
-                    tables.below.insert(wire, outcome.clone())
-                }
-            };
-            if matches!(outcome, Outcome::Granted(_)) {
-                add_ancestors(&mut tables.ancestors, pattern);
+            if let Some(outcome) = added.get(*fate).copied().flatten() {
+                tables.table.add(pattern, outcome);
             }
         }
         let scope = |index: &OpeningIndex| Scope::new(within.remove(index).unwrap_or_default(), without.remove(index).unwrap_or_default());
@@ -235,11 +232,12 @@ impl Names<'_> {
         tables
     }
 
-    fn outcome(&self, fate: &Fate, indices: &HashMap<(usize, Ports), OpeningIndex>) -> Option<Outcome> {
+    fn outcome(&self, fate: &Fate, indices: &HashMap<(usize, Ports), OpeningIndex>, budgets: &Budgets) -> Option<Outcome> {
         if fate.granted.is_empty() {
-            return fate.refused.clone().map(|(reason, place)| Outcome::Refused(reason, Some(place)));
+            return fate.refused.clone().map(|(reason, place)| Outcome::Refused(reason, place));
         }
         let rules = || fate.granted.iter().filter_map(|(number, _)| self.rules.get(*number));
+        let srv_targets = |number: usize| self.rules.get(number).is_some_and(|rule| rule.srv_targets);
         Some(Outcome::Granted(std::sync::Arc::new(Granted {
             openings: fate.granted.iter().filter_map(|draft| indices.get(draft).copied()).collect(),
             withheld: fate.withheld.clone().into(),
@@ -248,20 +246,45 @@ impl Names<'_> {
             } else {
                 HttpsRecords::Nodata
             },
-            srv_targets: rules().any(|rule| rule.srv_targets),
+            srv_openings: fate
+                .granted
+                .iter()
+                .filter(|(number, _)| srv_targets(*number))
+                .filter_map(|draft| indices.get(draft).copied())
+                .collect(),
+            budget: budgets.of(fate),
         })))
     }
 }
 
-fn add_ancestors(ancestors: &mut HashSet<Box<[u8]>>, pattern: &HostPattern) {
-    let skip = match pattern {
-        HostPattern::Exact(_) => 1,
-        HostPattern::Below(_) => 0,
-    };
-    for suffix in Name::suffixes(pattern.name()).skip(skip) {
-        // Where one is known, all above it are.
-        if !ancestors.insert(suffix.into()) {
-            break;
+/// The budgets of the rules that have a wildcard.
+struct Budgets {
+    list: Vec<(BudgetTerms, Place)>,
+    of_rule: HashMap<usize, BudgetId>,
+}
+
+impl Budgets {
+    fn new(rules: &[Rule]) -> Self {
+        let mut budgets = Self { list: Vec::new(), of_rule: HashMap::new() };
+        let wild = |rule: &Rule| rule.hosts.iter().any(|host| matches!(host, HostPattern::Below(_)));
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| wild(rule)) {
+            budgets.of_rule.insert(number, BudgetId(u32::try_from(budgets.list.len()).unwrap_or(u32::MAX)));
+            budgets.list.push((rule.budget, rule.place()));
         }
+        budgets
+    }
+
+    /// The most generous of those that the names count against; none where one of the rules gives the name in full.
+    fn of(&self, fate: &Fate) -> Option<BudgetId> {
+        let granting = || fate.granted.iter().map(|(number, _)| number);
+        if granting().any(|number| fate.matches.exact.contains(number)) {
+            return None;
+        }
+        let generosity = |id: &BudgetId| {
+            let terms = self.list.get(id.get()).map(|(terms, _)| (terms.bytes, terms.names, terms.label));
+            // Of equals the first, so that the same files always count alike.
+            (terms, std::cmp::Reverse(*id))
+        };
+        granting().filter_map(|number| self.of_rule.get(number).copied()).max_by_key(generosity)
     }
 }

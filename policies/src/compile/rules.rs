@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use crate::{
     address::AddressRights,
+    budget::BudgetTerms,
     date::Date,
     file::{HttpsRecords, LeaseTerms, PolicyFile, Revoke},
     host::HostPattern,
@@ -30,6 +31,7 @@ pub(super) struct Rule {
     pub(super) expired: bool,
     pub(super) https_records: HttpsRecords,
     pub(super) srv_targets: bool,
+    pub(super) budget: BudgetTerms,
     pub(super) revoke: Revoke,
     pub(super) lease: LeaseTerms,
 }
@@ -62,6 +64,7 @@ fn of_file(file: &PolicyFile, surroundings: &Surroundings) -> Vec<Rule> {
         expired: allow.expires.is_some_and(|last| last < surroundings.today),
         https_records: allow.https_records,
         srv_targets: allow.srv_targets,
+        budget: allow.budget.unwrap_or_default(),
         revoke: file.revoke,
         lease: file.lease,
     });
@@ -86,6 +89,7 @@ fn of_file(file: &PolicyFile, surroundings: &Surroundings) -> Vec<Rule> {
             expired: false,
             https_records: HttpsRecords::default(),
             srv_targets: false,
+            budget: BudgetTerms::default(),
             revoke: file.revoke,
             lease: file.lease,
         })

@@ -6,7 +6,10 @@ use crate::{
     Surroundings, Verdict, parse, presets,
 };
 
+mod budgets;
 mod presets;
+mod search;
+mod srv_targets;
 
 fn today() -> Date {
     Date::new(2026, 6, 1).unwrap()
@@ -350,7 +353,7 @@ fn every_key_is_its_own_and_fit_for_a_set() {
 }
 
 #[test]
-fn what_a_file_says_for_later_is_kept() {
+fn what_a_file_says_of_records_and_leases_is_kept() {
     let text = allow("a", "hosts = [\"a.example\"]\nports = [\"443\"]\nhttps-records = \"strip\"\nsrv-targets = true\nticket = \"SEC-1\"");
     let file = file("a", &format!("revoke = \"new\"\n{text}[[expect]]\nallow = \"a.example:443\"\n[lease]\nmin = \"10s\"\n"));
     assert_eq!((file.allows()[0].ticket.as_deref(), file.expectations()[0].expected), (Some("SEC-1"), Expected::Allow));

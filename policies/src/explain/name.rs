@@ -1,5 +1,5 @@
 //! Explaining a target that is a name.
-use super::{Decision, Explanation, NearestKind, NearestMiss, nearest, permit};
+use super::{BudgetReport, Decision, Explanation, NearestKind, NearestMiss, nearest, permit};
 use crate::{
     name::Name,
     opening::Opening,
@@ -32,6 +32,11 @@ fn granted(policy: &Policy, target: &Target, grant: &Grant) -> Explanation {
         (None, None) => Explanation::refused(policy, target, format!("{name}: nothing is open for it")),
     };
     explanation.ports = ports;
+    explanation.budget = grant.granted.budget.and_then(|id| policy.inner.budgets.get(id.get())).map(|(terms, place)| BudgetReport {
+        policy: place.policy().to_owned(),
+        rule: place.rule().to_owned(),
+        terms: *terms,
+    });
     explanation
 }
 
@@ -65,7 +70,7 @@ fn refused(policy: &Policy, target: &Target, refusal: &Refusal) -> Explanation {
         (_, Some(place)) => withheld_sentence(name, reason, place),
         (Reason::NoPolicy, None) => "no policy file selects this pod, so nothing may leave".to_owned(),
         (Reason::AncestorOfPermitted, None) => format!("only names below {name} are permitted"),
-        (Reason::SearchListStep, None) => format!("{name} is a permitted name with a search domain behind it"),
+        (Reason::SearchListStep, None) => format!("{name} is a step of the search list on the way to a permitted name"),
         (_, None) => format!("no rule permits {name}"),
     };
     let mut explanation = Explanation::refused(policy, target, because);

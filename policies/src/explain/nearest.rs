@@ -3,31 +3,24 @@ use super::{NearestKind, NearestMiss};
 use crate::{
     host::HostPattern,
     name::Name,
-    policy::{Granted, Outcome, Policy},
+    policy::{Granted, Policy},
     ports::Ports,
 };
 
 /// See [`Policy::nearest_miss`].
 pub(crate) fn nearest_miss(policy: &Policy, name: &Name) -> Option<NearestMiss> {
-    let inner = &policy.inner;
-    let granted = |outcome: &'_ Outcome| match outcome {
-        Outcome::Granted(granted) => Some(std::sync::Arc::clone(granted)),
-        Outcome::Refused(..) => None,
-    };
-    if let Some(found) = inner.below.get(name.wire()).and_then(granted) {
-        return miss(policy, NearestKind::OnlyBelow, &HostPattern::Below(name.clone()), &found);
+    let table = &policy.inner.table;
+    if let Some(found) = table.granted_under(name.as_wire()) {
+        return miss(policy, NearestKind::OnlyBelow, &HostPattern::Below(name.clone()), found);
     }
-    let above = name.suffixes().skip(1).find_map(|zone| inner.exact.get(zone).and_then(granted).map(|found| (zone, found)));
+    let above = name.suffixes().skip(1).find_map(|zone| table.granted_exactly(zone).map(|found| (zone, found)));
     if let Some((zone, found)) = above {
-        return miss(policy, NearestKind::OnlyAbove, &HostPattern::Exact(Name::from_wire(zone)), &found);
+        return miss(policy, NearestKind::OnlyAbove, &HostPattern::Exact(Name::of_sound_wire(zone)), found);
     }
-    let exact = inner.exact.iter().filter_map(|(wire, outcome)| Some((HostPattern::Exact(Name::from_wire(wire)), granted(outcome)?)));
-    let below = inner.below.iter().filter_map(|(wire, outcome)| Some((HostPattern::Below(Name::from_wire(wire)), granted(outcome)?)));
-    let all = exact.chain(below);
     // The smallest wins, the pattern itself breaking ties: so that the same question always has the same answer.
-    let near = all.filter_map(|(pattern, found)| nearness(name, &pattern).map(|near| (near, pattern, found)));
+    let near = table.granted_patterns().filter_map(|(pattern, found)| nearness(name, &pattern).map(|near| (near, pattern, found)));
     let ((_, kind), pattern, found) = near.min_by(|a, b| (a.0.0, &a.1).cmp(&(b.0.0, &b.1)))?;
-    miss(policy, kind, &pattern, &found)
+    miss(policy, kind, &pattern, found)
 }
 
 /// How far a pattern is from the name; `None` where it is too far to help.
@@ -36,7 +29,7 @@ fn nearness(name: &Name, pattern: &HostPattern) -> Option<(usize, NearestKind)> 
         HostPattern::Exact(exact) => (name.to_string(), exact.to_string()),
         // Of the asked name, as many labels as the zone has: `events.pagerdutty.com` is near `*.pagerduty.com`.
         HostPattern::Below(zone) => {
-            (Name::from_wire(name.suffixes().nth(name.depth().checked_sub(zone.depth())?)?).to_string(), zone.to_string())
+            (Name::of_sound_wire(name.suffixes().nth(name.depth().checked_sub(zone.depth())?)?).to_string(), zone.to_string())
         }
     };
     let most = (permitted.len() / 4).min(2);

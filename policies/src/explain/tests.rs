@@ -36,6 +36,19 @@ fn a_permitted_target_names_its_rule() {
 }
 
 #[test]
+fn the_budget_of_a_wildcard_is_told() {
+    let policy = policy(&[file("app", APP)]);
+    let told = ask(&policy, "events.pagerduty.com:443");
+    assert_eq!(
+        told.to_string().lines().last(),
+        Some("  budget: 600 names and 32768 octets of names a minute, labels of up to 63 octets (policy app, rule pager)")
+    );
+    let terms = told.budget.map(|budget| (budget.policy, budget.rule, budget.terms));
+    assert_eq!(terms, Some(("app".to_owned(), "pager".to_owned(), crate::BudgetTerms::default())));
+    assert_eq!(ask(&policy, "github.com:22").budget, None);
+}
+
+#[test]
 fn the_nearest_miss_is_found() {
     let policy = policy(&[file("app", APP)]);
     for (target, kind, host) in [

@@ -85,7 +85,7 @@ fn labels_have_63_octets_and_names_255_at_most() {
     assert!(Name::parse(&label).is_ok());
     // 3 * 64 + 62 = 254 octets, 255 with the root's.
     let fits = format!("{label}.{label}.{label}.{}", "b".repeat(61));
-    assert_eq!(name(&fits).wire().len() + 1, 255);
+    assert_eq!(name(&fits).as_wire().len() + 1, 255);
     assert_eq!(Name::parse(&format!("{label}.{label}.{label}.{}", "b".repeat(62))), Err(NameError::NameTooLong));
     assert_eq!(Name::parse(&"a.".repeat(127)).unwrap().depth(), 127);
     assert_eq!(Name::parse(&"a.".repeat(128)), Err(NameError::NameTooLong));
@@ -93,6 +93,26 @@ fn labels_have_63_octets_and_names_255_at_most() {
     assert_eq!(Name::from_labels([[b'a'; 64].as_slice()]), Err(NameError::LabelTooLong { octets: 64 }));
     assert_eq!(Name::from_labels([b"a".as_slice(), b""]), Err(NameError::EmptyLabel));
     assert_eq!(Name::from_labels([[0_u8; 300].as_slice()]), Err(NameError::LabelTooLong { octets: 300 }));
+}
+
+#[test]
+fn a_name_is_its_octets() {
+    let read = Name::from_wire(b"\x06GitHub\x03com").unwrap();
+    assert_eq!((&read, read.as_wire()), (&name("github.com"), b"\x06github\x03com".as_slice()));
+    assert_eq!(Name::from_wire(b"").unwrap(), Name::root());
+    let (label, odd) = ([[63].as_slice(), &[b'a'; 63]].concat(), b"\x01\xff".as_slice());
+    assert_eq!(Name::from_wire(odd).unwrap().as_wire(), odd);
+    assert_eq!(Name::from_wire(&[&label[..], &label, &label, &[61], &[b'b'; 61]].concat()).unwrap().depth(), 4);
+    for (octets, error) in [
+        (b"\x03com\x00".as_slice(), NameError::EmptyLabel),
+        (b"\x04com", NameError::CutOff),
+        (b"\x03com\x01", NameError::CutOff),
+        (b"\x03com\xc0\x0c", NameError::LabelTooLong { octets: 0xc0 }),
+        (&[64; 65], NameError::LabelTooLong { octets: 64 }),
+        (&[&label[..], &label, &label, &label].concat(), NameError::NameTooLong),
+    ] {
+        assert_eq!(Name::from_wire(octets), Err(error), "{octets:?}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn host(report: &mut Report, text: &Text<'_>) -> Option<HostPattern> {
             "addresses and ranges belong in `cidrs`".to_owned(),
         );
     }
-    if below && name.wire().len() + 2 > 254 {
+    if below && name.as_wire().len() + 2 > 254 {
         return refuse(format!("no name fits below {shown}"), "too long", "a name has at most 255 octets".to_owned());
     }
     Some(if below { HostPattern::Below(name) } else { HostPattern::Exact(name) })
@@ -120,7 +120,7 @@ fn error_hint(error: &NameError) -> String {
         NameError::Idna => "check the spelling; A-labels (xn--…) must decode",
         NameError::EmptyLabel => "one dot between two labels; a single dot may end the name",
         NameError::LabelTooLong { .. } | NameError::NameTooLong => "a label has at most 63 octets, a name 255",
-        NameError::Empty | NameError::Star => "write a name such as \"events.pagerduty.com\"",
+        NameError::Empty | NameError::Star | NameError::CutOff | NameError::Capital => "write a name such as \"events.pagerduty.com\"",
     }
     .to_owned()
 }

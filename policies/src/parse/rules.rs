@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    budget,
     fields::{self, Fields, Text, wrong_type},
     host::{self, For},
     range,
@@ -19,7 +20,8 @@ use crate::{
     target::{Target, TargetError},
 };
 
-const ALLOW: &[&str] = &["name", "hosts", "cidrs", "ports", "private", "owner", "ticket", "expires", "https-records", "srv-targets"];
+const ALLOW: &[&str] =
+    &["name", "hosts", "cidrs", "ports", "private", "owner", "ticket", "expires", "https-records", "srv-targets", "budget"];
 const PORTS_HINT: &str = "add `ports = [\"443\"]`, with what the app needs";
 
 /// One `[[allow]]`.
@@ -49,6 +51,7 @@ pub(super) fn allow(report: &mut Report, taken: &mut Taken, table: &DeTable<'_>,
         expires: expires.and_then(|value| value::day(report, "expires", value)),
         https_records: https_records.unwrap_or_default(),
         srv_targets: fields.boolean(report, "srv-targets").unwrap_or(false),
+        budget: budget::budget(report, &fields, &hosts),
         expires_span: expires.map_or(span.clone(), |value| value.span()),
         line: report.line(&span),
         name: name?,

@@ -287,3 +287,38 @@ fn a_file_of_a_mebibyte_is_read_and_no_longer_one() {
     assert!(parse(&Source::new("a.toml", long.clone())).problems.is_empty());
     assert!(parse(&Source::new("a.toml", long + "x")).problems.to_string().contains("longer than 1 MiB"));
 }
+
+#[test]
+fn a_budget_is_read_with_its_defaults() {
+    let read = |host: &str, budget: &str| {
+        let text = format!("version = 1\n{}\n{budget}\n", allow_host(host));
+        let parsed = parse(&Source::new("test.toml", text));
+        parsed.file.unwrap_or_else(|| panic!("{}", parsed.problems)).allows()[0].budget
+    };
+    let default = crate::BudgetTerms::default();
+    assert_eq!(read("a.example", ""), None, "a host has none");
+    assert_eq!(read("*.example.net", ""), Some(default));
+    assert_eq!(read("*.example.net", "budget = { names = 1_000 }"), Some(crate::BudgetTerms { names: 1000, ..default }));
+    for (size, bytes) in [("\"64KiB\"", 65_536), ("\"1 MiB\"", 1 << 20), ("\"300B\"", 300), ("300", 300), ("\"300\"", 300)] {
+        let terms = read("*.example.net", &format!("budget = {{ bytes = {size}, label = 7 }}"));
+        assert_eq!(terms, Some(crate::BudgetTerms { bytes, label: 7, ..default }), "{size}");
+    }
+}
+
+#[test]
+fn a_budget_needs_a_wildcard_and_sound_figures() {
+    let rule = |host: &str, budget: &str| format!("{}\nbudget = {budget}", allow_host(host));
+    error(&rule("a.example", "{ names = 5 }"), "`budget` in a rule without a wildcard", "{ names = 5 }");
+    error(&rule("a.*.example", "{ names = 5 }"), "has a star where none can be", "\"a.*.example\"");
+    error(&rule("*.example.net", "{ names = 0 }"), "`names` must be between 1 and 1000000", "0");
+    error(&rule("*.example.net", "{ bytes = 254 }"), "`bytes` must be between 255", "254");
+    error(&rule("*.example.net", "{ bytes = \"64kB\" }"), "is no size", "\"64kB\"");
+    error(&rule("*.example.net", "{ bytes = \"KiB\" }"), "is no size", "\"KiB\"");
+    error(&rule("*.example.net", "{ bytes = \"99999999999999999999MiB\" }"), "`bytes` must be between", "\"99999999999999999999MiB\"");
+    error(&rule("*.example.net", "{ label = 64 }"), "`label` must be between 1 and 63", "64");
+    error(&rule("*.example.net", "{ label = -1 }"), "`label` must be between 1 and 63", "-1");
+    error(&rule("*.example.net", "{ label = 6 }"), "*.example.net itself has a label of 7 octets", "6");
+    error(&rule("*.example.net", "{ names = \"5\" }"), "`names` must be a number", "\"5\"");
+    error(&rule("*.example.net", "{ name = 5 }"), "unknown key `name` in budget", "name");
+    error(&rule("*.example.net", "5"), "`budget` must be a table", "5");
+}

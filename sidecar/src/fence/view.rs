@@ -1,11 +1,12 @@
 //! How the fence stands, for `status`: numbers and the last complaint.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::status::LastError;
+use crate::log::Lines;
+use crate::status::{LastError, Renewals};
 
-/// Complaints that are logged in one second.
-const LINES_A_SECOND: u32 = 10;
+/// Complaints, and lines on ended leases, that are logged in one second.
+pub(super) const LINES_A_SECOND: u32 = 10;
 
 /// A snapshot of the fence.
 #[derive(Debug, Clone, Default)]
@@ -20,25 +21,25 @@ pub struct FenceView {
     pub table_restored: u64,
     /// Answers that found a set full.
     pub full: u64,
+    /// What is done for addresses in use and for leases that have ended.
+    pub renewals: Renewals,
     /// Packets refused by the ruleset.
     pub denied_packets: u64,
     /// Whether raw frames are held on every device.
     pub raw_guard: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
-    /// The second of the last complaint, and the complaints in it.
-    logged: (u64, u32),
+    complaints: Lines,
+    pub(super) ended: Lines,
 }
 
 impl FenceView {
     /// Notes what went wrong, and logs it, a bounded number of times a second: it may be an app that makes it go wrong.
     pub fn complain(&mut self, what: String) {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (second, lines) = self.logged;
-        self.logged = if second == at { (at, lines.saturating_add(1)) } else { (at, 1) };
-        if self.logged.1 <= LINES_A_SECOND {
-            tracing::warn!("{what}");
+        if let Some(left_out) = self.complaints.due(Instant::now(), LINES_A_SECOND) {
+            tracing::warn!(left_out, "{what}");
         }
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.last_error = Some(LastError { at, what });
     }
 

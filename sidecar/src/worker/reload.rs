@@ -1,5 +1,6 @@
 //! Policies follow their files: every change is read whole and put in force in one step, or said and left alone.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::exit::chain;
@@ -7,9 +8,19 @@ use crate::keeper::Keeper;
 use crate::loader::{LoadError, Loaded, Loader};
 use crate::watch::PolicyWatch;
 use crate::worker::report::Report;
+use crate::worker::resolvers::ResolverFile;
+
+/// resolv.conf, and whom to tell of other resolvers.
+pub struct Followed {
+    /// The file.
+    pub file: ResolverFile,
+    /// Told when the ruleset lets them be asked.
+    pub tell: Box<dyn Fn(Vec<SocketAddr>) + Send>,
+}
 
 /// The task that reloads.
 pub struct Reloader {
+    resolvers: Option<Followed>,
     loader: Loader,
     dirs: Vec<PathBuf>,
     keeper: Keeper,
@@ -18,8 +29,8 @@ pub struct Reloader {
 
 impl Reloader {
     /// To be run.
-    pub fn new(loader: Loader, dirs: Vec<PathBuf>, keeper: Keeper, report: Report) -> Self {
-        Reloader { loader, dirs, keeper, report }
+    pub fn new(loader: Loader, dirs: Vec<PathBuf>, keeper: Keeper, report: Report, resolvers: Option<Followed>) -> Self {
+        Reloader { resolvers, loader, dirs, keeper, report }
     }
 
     /// Takes note of the load that was made before the event loop.
@@ -35,9 +46,12 @@ impl Reloader {
 
     /// Follows the files until the worker ends.
     pub async fn run(mut self) {
-        let mut watch = PolicyWatch::start(&self.dirs);
+        let resolvers = self.resolvers.as_ref().map(|followed| followed.file.watched()).unwrap_or_default();
+        let watched: Vec<PathBuf> = self.dirs.iter().cloned().chain(resolvers).collect();
+        let mut watch = PolicyWatch::start(&watched);
         loop {
             watch.changed().await;
+            self.follow_resolvers().await;
             match self.loader.load() {
                 None => {}
                 Some(Ok(loaded)) => self.put_in_force(loaded).await,
@@ -47,6 +61,52 @@ impl Reloader {
                     self.report.set_reload_error(error);
                 }
             }
+        }
+    }
+
+    /// Where resolv.conf says something else than before: one step to the other resolvers and to the policy compiled for them.
+    async fn follow_resolvers(&mut self) {
+        let Some(Followed { file, tell }) = &mut self.resolvers else { return };
+        let conf = match file.look() {
+            None => return,
+            Some(Ok(conf)) => conf,
+            Some(Err(error)) => {
+                tracing::error!("{}", chain(&error));
+                return self.report.set_reload_error(chain(&error));
+            }
+        };
+        let upstreams = file.upstreams(&conf);
+        self.loader.set_resolvers(&conf, upstreams.as_deref());
+        let loaded = match self.loader.load() {
+            Some(Ok(loaded)) => Some(loaded),
+            Some(Err(error)) => {
+                // The resolvers of before may be gone: the others are asked under the policy in force.
+                tracing::error!("the policy in force stays: {}", chain(&error));
+                self.report.set_reload_error(chain(&error));
+                None
+            }
+            None => None,
+        };
+        let policy = loaded.as_ref().map(|loaded| loaded.policy.clone());
+        let outcome = match (&upstreams, policy) {
+            (Some(upstreams), policy) => self.keeper.load_upstreams(upstreams.clone(), policy).await,
+            (None, Some(policy)) => self.keeper.load(policy).await,
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = outcome {
+            tracing::error!("{}", chain(&error));
+            self.report.set_reload_error(chain(&error));
+            // Tried again at the next look.
+            return self.loader.forget();
+        }
+        let servers = conf.nameservers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        tracing::info!(servers, search = conf.search.len(), "resolv.conf has changed, and is followed");
+        file.took(conf);
+        if let Some(upstreams) = upstreams {
+            tell(upstreams);
+        }
+        if let Some(loaded) = loaded {
+            self.told(&loaded);
         }
     }
 

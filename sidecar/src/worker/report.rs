@@ -8,6 +8,7 @@ use dnsproxy::Handle;
 use policies::{Mode, Policy};
 use tokio::sync::watch;
 
+use crate::fence::Fence;
 use crate::keeper::Keeper;
 use crate::loader::Loaded;
 use crate::status::{LastError, PolicyFileStatus, Queries, Status, UpstreamStatus};
@@ -26,14 +27,14 @@ struct Loads {
 pub struct Report {
     policy: Arc<ArcSwap<Policy>>,
     keeper: Keeper,
-    proxy: Handle,
+    proxy: Handle<Fence>,
     loads: watch::Sender<Loads>,
     tested: watch::Receiver<Result<(), String>>,
 }
 
 impl Report {
     /// The report, and where the self-test says how it went.
-    pub fn new(policy: Arc<ArcSwap<Policy>>, keeper: Keeper, proxy: Handle) -> (Self, watch::Sender<Result<(), String>>) {
+    pub fn new(policy: Arc<ArcSwap<Policy>>, keeper: Keeper, proxy: Handle<Fence>) -> (Self, watch::Sender<Result<(), String>>) {
         let (ready, tested) = watch::channel(Err("the resolver has not been tried yet".to_owned()));
         (Report { policy, keeper, proxy, loads: watch::Sender::new(Loads::default()), tested }, ready)
     }
@@ -88,10 +89,15 @@ impl Report {
                 .proxy
                 .upstreams()
                 .iter()
-                .map(|upstream| UpstreamStatus { address: upstream.address.to_string(), answers: upstream.is_up() })
+                .map(|upstream| UpstreamStatus {
+                    address: upstream.address.to_string(),
+                    answers: upstream.is_up(),
+                    round_trip_us: upstream.round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+                })
                 .collect(),
             loads: view.loads,
             table_restored: view.table_restored,
+            renewals: view.renewals,
             raw_guard: view.raw_guard,
             queries: Queries {
                 received: stats.queries,

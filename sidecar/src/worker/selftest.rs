@@ -14,6 +14,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The name that is asked for; the log leaves it out.
 pub const NAME: &str = "portreeve.invalid";
 
+/// The same in octets.
+pub const WIRE_NAME: &[u8] = b"\x09portreeve\x07invalid";
+
 /// A question for the A record of [`NAME`], a name that nobody can have (RFC 6761 §6.4), so that no policy permits it
 /// and no upstream is asked.
 const QUESTION: &[u8] = b"\x50\x52\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09portreeve\x07invalid\x00\x00\x01\x00\x01";

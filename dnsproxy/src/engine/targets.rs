@@ -1,0 +1,40 @@
+//! Names that SRV records lead to, where the rule grants them along: for as long as the record's TTL says, and no longer.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use policies::{Grant, Name, Policy};
+
+/// The most targets that are known at once; one more takes the place of the one that ends first.
+const MOST: usize = 1024;
+
+/// Targets, each with the grant of the name that led there.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    known: HashMap<Name, (Grant, Instant)>,
+}
+
+impl Targets {
+    /// Notes that `grant` led to `target`, for `ttl` seconds.
+    pub(crate) fn note(&mut self, target: Name, grant: &Grant, ttl: u32, now: Instant) {
+        if self.known.len() >= MOST && !self.known.contains_key(&target) {
+            self.known.retain(|_, (_, end)| *end > now);
+            let first = self.known.iter().min_by_key(|(_, (_, end))| *end).map(|(name, _)| name.clone());
+            if let Some(first) = first.filter(|_| self.known.len() >= MOST) {
+                self.known.remove(&first);
+            }
+        }
+        self.known.insert(target, (grant.clone(), now + Duration::from_secs(ttl.into())));
+    }
+
+    /// The grant for a name that is a target now, by the policy in force.
+    pub(crate) fn grant(&self, name: &Name, policy: &Policy, now: Instant) -> Option<Grant> {
+        let (grant, end) = self.known.get(name)?;
+        if *end < now {
+            return None;
+        }
+        grant.for_target(name, policy)
+    }
+}

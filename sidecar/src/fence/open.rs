@@ -1,0 +1,134 @@
+//! The way of an answer to the kernel: planned, committed in one batch with all that wait, and written down when the kernel said yes.
+
+use std::net::IpAddr;
+
+use dnsproxy::{OpenError, Opened};
+use nft::{Answers, Change, CommitError};
+
+use super::plan::{Now, Plans, Wanted};
+use super::{Fence, MOST_LEASES};
+use crate::addressbook::element;
+
+/// From here on the book is swept as a whole before an answer is told that there is no room.
+const NEARLY_FULL: usize = MOST_LEASES - 1024;
+
+/// Why an answer was not opened, as the fence itself needs to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotOpened {
+    /// The policy changed.
+    Stale,
+    /// No room.
+    Full,
+    /// The kernel refused, or what it did is not known.
+    Failed,
+    /// The table is gone.
+    Vanished,
+}
+
+impl From<NotOpened> for OpenError {
+    fn from(why: NotOpened) -> Self {
+        match why {
+            NotOpened::Stale => OpenError::Stale,
+            NotOpened::Full => OpenError::Full,
+            NotOpened::Failed | NotOpened::Vanished => OpenError::Failed,
+        }
+    }
+}
+
+impl Fence {
+    /// Opens what the answers need, one batch for all, and says for each until when it holds, in their order.
+    pub fn open<'a>(&mut self, wanted: impl Iterator<Item = Wanted<'a>> + Clone) -> Vec<Result<Opened, OpenError>> {
+        let mut opened = self.try_open(wanted.clone());
+        // Somebody deleted the table. It goes back with all that was leased, and then the answers have their turn again.
+        if opened.iter().any(|outcome| matches!(outcome, Err(NotOpened::Vanished))) && self.restore() {
+            opened = self.try_open(wanted);
+        }
+        opened.into_iter().map(|outcome| outcome.map_err(OpenError::from)).collect()
+    }
+
+    fn try_open<'a>(&mut self, wanted: impl Iterator<Item = Wanted<'a>> + Clone) -> Vec<Result<Opened, NotOpened>> {
+        // On what is not known nothing is built: a plain add of an element that stands would not start its time anew.
+        if !self.make_sure() {
+            return wanted.map(|_| Err(NotOpened::Failed)).collect();
+        }
+        let now = self.now();
+        if self.book.elements() > NEARLY_FULL && now.tick > self.swept.plus_seconds(1) {
+            self.swept = now.tick;
+            self.book.sweep_all(now.tick, |element| self.past.remember(&element));
+        }
+        let mut plans = std::mem::take(&mut self.plans);
+        plans.clear();
+        for answer in wanted.clone() {
+            plans.add(&answer, &self.policy, &self.book, &self.clock, now);
+        }
+        let mut outcomes = self.commit(&plans, wanted.clone(), now).into_iter();
+        let opened = wanted
+            .zip(plans.iter())
+            .map(|(answer, plan)| {
+                let plan = plan.as_ref().map_err(|why| *why)?;
+                if plan.changes > 0 {
+                    outcomes.next().unwrap_or(Err(NotOpened::Failed))?;
+                }
+                let name = answer.grant.name();
+                for step in plans.steps(plan) {
+                    self.book.record(step.place, name, step.term);
+                }
+                let ipv6 = answer.addresses.first().is_some_and(IpAddr::is_ipv6);
+                self.renewals.answered(name, ipv6, answer.addresses, now.tick);
+                // An answer always has an address and a grant an opening; were there none, no time at all is promised.
+                Ok(Opened { until: plan.until.map_or(now.instant, |until| self.clock.instant(until)) })
+            })
+            .collect();
+        self.plans = plans;
+        self.make_sure();
+        opened
+    }
+
+    /// Sends the plans' changes; an outcome for each plan that has any.
+    fn commit<'a>(&mut self, plans: &Plans, wanted: impl Iterator<Item = Wanted<'a>>, now: Now) -> Vec<Result<(), NotOpened>> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let mut label = String::with_capacity(64);
+        for (answer, plan) in wanted.zip(plans.iter()) {
+            let Some(plan) = plan.as_ref().ok().filter(|plan| plan.changes > 0) else { continue };
+            batch.begin();
+            for step in plans.steps(plan) {
+                let (Some((kind, end)), Some(opening)) = (step.change, self.sets(step.place)) else { continue };
+                label.clear();
+                element::write_label(&mut label, answer.grant.name(), self.book.find(step.place), now.tick);
+                let timeout = self.clock.instant(end).saturating_duration_since(now.instant);
+                batch.push(Change { opening, address: step.place.address, name: &label, timeout, kind });
+            }
+        }
+        let outcomes = self.send(&batch);
+        self.batch = batch;
+        outcomes
+    }
+
+    /// Sends a batch; what went wrong is noted, and told to people, here.
+    pub(super) fn send(&mut self, batch: &Answers) -> Vec<Result<(), NotOpened>> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        self.firewall.commit(batch).into_iter().map(|outcome| outcome.map_err(|error| self.not_opened(&error))).collect()
+    }
+
+    fn not_opened(&mut self, error: &CommitError) -> NotOpened {
+        match error {
+            CommitError::TableVanished => return NotOpened::Vanished,
+            CommitError::NoSuchOpening => return NotOpened::Stale,
+            CommitError::SetFull { key } => {
+                self.view.full += 1;
+                self.view.complain(format!(
+                    "the lease set of {key} is full ({} addresses); its further answers are withheld",
+                    self.frame.sizes.leases
+                ));
+                return NotOpened::Full;
+            }
+            CommitError::Unknown(_) => self.lose_word(),
+            _ => {}
+        }
+        self.view.complain(format!("cannot open the addresses of an answer: {}", crate::exit::chain(error)));
+        NotOpened::Failed
+    }
+}
