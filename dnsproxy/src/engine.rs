@@ -24,7 +24,7 @@ use mio::{Events, Poll, Token};
 use self::{
     core::Core,
     door::Door,
-    errand::{Errand, Taken},
+    errand::{Errand, QUEUE, Taken},
     outbox::Outbox,
     waiting::Route,
 };
@@ -119,7 +119,8 @@ impl<G: Gate, O: Observer> Engine<G, O> {
         while let Ok(done) = self.streams.try_recv() {
             asking.streamed(done, now, &mut |ticket, outcome| core.settled(ticket, outcome, outboxes));
         }
-        while let Some(errand) = self.errands.next() {
+        // As many as may wait: who goes on handing them over does not keep everybody else waiting.
+        for errand in (0..QUEUE).map_while(|_| self.errands.next()) {
             match errand {
                 Errand::Job(job) => core.with_gate(job),
                 Errand::Query(bytes, line) => core.handle(&bytes, Route::Tcp(line), asking, outboxes),

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
@@ -49,13 +49,18 @@ pub struct Event<'a> {
     pub rcode: ResponseCode,
     /// The TTL that was told with the records, in seconds.
     pub ttl: Option<u32>,
-    /// From the receipt of the query to the departure of the reply.
-    pub duration: Duration,
+    /// When it came.
+    pub(crate) at: Instant,
     /// The reply as it left, without the length a stream puts before it.
     pub(crate) message: &'a [u8],
 }
 
 impl Event<'_> {
+    /// From the receipt of the query to now: the reply has just left.
+    pub fn duration(&self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// The name asked for.
     pub fn name(&self) -> Name {
         told::name(self.message)

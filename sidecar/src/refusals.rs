@@ -73,7 +73,7 @@ impl Observer for RefusalLog {
                 rcode = %event.rcode,
                 addresses = event.addresses().count(),
                 ttl = event.ttl,
-                microseconds = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX),
+                microseconds = u64::try_from(event.duration().as_micros()).unwrap_or(u64::MAX),
                 "answered"
             ),
         }

@@ -61,8 +61,7 @@ impl Door {
         if let Err(error) = taken
             && !matches!(error, Errno::EAGAIN | Errno::EINTR)
         {
-            // An error of an earlier reply (ICMP) may hide datagrams that wait behind it.
-            self.more = true;
+            // Not tried again before the next datagram comes: an error that stays must not take the processor.
             tracing::debug!(%error, "receiving a datagram failed");
         }
         for ((length, client), buffer) in self.arrivals.iter().zip(self.buffers.iter()) {

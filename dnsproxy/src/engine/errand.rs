@@ -16,7 +16,7 @@ use super::waiting::Line;
 use crate::asking::UpstreamHealth;
 
 /// How many may wait; one more is turned away.
-const QUEUE: usize = 256;
+pub(crate) const QUEUE: usize = 256;
 
 /// Something to do between two rounds.
 pub(crate) enum Errand<G> {

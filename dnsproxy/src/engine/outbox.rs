@@ -52,7 +52,7 @@ impl Told {
             source: self.source,
             rcode: self.rcode,
             ttl: self.ttl,
-            duration: self.at.elapsed(),
+            at: self.at,
             message,
         });
     }

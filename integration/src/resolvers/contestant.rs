@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{names, peers, usage};
+use super::{names, peers, rules, usage};
 use crate::authority::Type;
 use crate::clients::ask;
 use crate::world::RESOLVER;
@@ -25,7 +25,9 @@ pub enum Contestant {
     Relay,
     /// dnsmasq with `--nftset`, its cache as it comes.
     Dnsmasq,
-    /// The same with `--cache-size=0`.
+    /// The same behind a small ruleset written by hand: libnftables reads the whole ruleset for every answer.
+    DnsmasqSmall,
+    /// And with `--cache-size=0`.
     DnsmasqUncached,
     /// dnsdist with its packet cache.
     Dnsdist,
@@ -41,11 +43,12 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of each round.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Direct,
         Self::Echo,
         Self::Relay,
         Self::Dnsmasq,
+        Self::DnsmasqSmall,
         Self::DnsmasqUncached,
         Self::Dnsdist,
         Self::Unbound,
@@ -62,7 +65,8 @@ impl Contestant {
             Self::Echo => "bare echo",
             Self::Relay => "bare relay",
             Self::Dnsmasq => "dnsmasq+nftset",
-            Self::DnsmasqUncached => "dnsmasq+nftset, no cache",
+            Self::DnsmasqSmall => "dnsmasq+nftset, small",
+            Self::DnsmasqUncached => "dnsmasq+nftset, small, no cache",
             Self::Dnsdist => "dnsdist",
             Self::Unbound => "Unbound",
             Self::Knot => "knot-resolver",
@@ -85,7 +89,17 @@ impl Contestant {
 
     /// Whether it opens what it answers.
     pub(super) fn enforces(self) -> bool {
-        self.is_portreeve() || matches!(self, Self::Dnsmasq | Self::DnsmasqUncached)
+        self.is_portreeve() || self.is_dnsmasq()
+    }
+
+    /// Whether it is dnsmasq, in whatever form.
+    #[must_use]
+    pub fn is_dnsmasq(self) -> bool {
+        self == Self::Dnsmasq || self.is_behind_small_rules()
+    }
+
+    fn is_behind_small_rules(self) -> bool {
+        matches!(self, Self::DnsmasqSmall | Self::DnsmasqUncached)
     }
 
     /// Whether it gives addresses, so that an app can be answered by it.
@@ -110,7 +124,7 @@ impl Contestant {
         let resolver = if self == Self::Direct { upstream.0 } else { (RESOLVER, 53).into() };
         let guard = match self.peer(pod, upstream.0) {
             Some(command) => {
-                pod.load_nft(rules);
+                pod.load_nft(if self.is_behind_small_rules() { rules::SMALL } else { rules });
                 Guard::Peer(command.spawn())
             }
             None => match self.hosts() {
@@ -121,14 +135,14 @@ impl Contestant {
         let asked = || ask(pod.namespace(), resolver, &names::first_hot(), Type::A, Duration::from_millis(200));
         let answered = crate::wait_until(START_LIMIT, || asked().filter(|reply| !self.resolves() || !reply.answers.is_empty())).is_some();
         assert!(answered, "{} does not answer (is its package installed?):\n{}", self.name(), guard.log());
-        Started { resolver, processes: usage::family(guard.root()), guard: guard }
+        Started { resolver, processes: usage::family(guard.root()), guard }
     }
 
     fn peer(self, pod: &Pod, upstream: SocketAddr) -> Option<Cmd> {
         match self {
             Self::Echo => Some(peers::floor(pod, "echo", None)),
             Self::Relay => Some(peers::floor(pod, "relay", Some(upstream))),
-            Self::Dnsmasq => Some(peers::dnsmasq(pod, upstream, None)),
+            Self::Dnsmasq | Self::DnsmasqSmall => Some(peers::dnsmasq(pod, upstream, None)),
             Self::DnsmasqUncached => Some(peers::dnsmasq(pod, upstream, Some(0))),
             Self::Dnsdist => Some(peers::dnsdist(pod, upstream)),
             Self::Unbound => Some(peers::unbound(pod, upstream)),

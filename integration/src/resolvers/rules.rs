@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use super::names;
 use crate::{Pod, Setup, World};
 
+/// What somebody would write who has dnsmasq alone: the same redirect and the same sets, none of Portreeve's guards.
+pub(super) const SMALL: &str = include_str!("small.nft");
+
 /// Starts the product in a pod of its own and reads its ruleset, changed for others as said above.
 ///
 /// # Panics
@@ -62,5 +65,15 @@ mod tests {
         assert_eq!(text.matches("meta mark 0x00000000 meta priority 0:0").count(), 4);
         assert_eq!(text.lines().count() + 1, LISTED.lines().count(), "every other line is there");
         assert_eq!(for_everybody(&LISTED.replace("ct original", "ct")), None, "a ruleset that is not known is not guessed at");
+    }
+
+    #[test]
+    fn the_small_ruleset_knows_the_same_uid_port_and_sets() {
+        let (uid, port) = (format!("meta skuid {} udp", crate::product::UID), format!("redirect to :{}\n", super::super::peers::PORT));
+        assert!(SMALL.matches(&uid).count() == 2 && SMALL.contains(&port));
+        for option in names::nftsets() {
+            let set = option.rsplit('#').next().unwrap();
+            assert!(SMALL.contains(&format!("set {set} {{")) && SMALL.contains(&format!("@{set} ")), "{set}");
+        }
     }
 }

@@ -199,14 +199,14 @@ impl Renewals {
     /// asked together need not be asked together again.
     fn is_soon(&self, named: &Named, now: Tick) -> bool {
         let (span, left) = (named.term.span, named.term.end.since(now));
-        let most = span / 4 * 3;
-        if left > most {
-            // Nearly all of them, nearly always.
+        // Never at once: a lease may be shorter than all of these.
+        let (soon, most) = ((span / 4).max(SOON_SECONDS * 10), span / 4 * 3);
+        if left > most.min(soon.saturating_add(span / 10)) {
+            // Nearly all of them, nearly always: what follows is for the others.
             return false;
         }
         let spread = u32::try_from(self.hasher.hash_one(&named.name) % u64::from(span / 10).max(1)).unwrap_or(0);
-        // Never at once: a lease may be shorter than all of these.
-        left <= (span / 4).max(SOON_SECONDS * 10).saturating_add(spread).min(most)
+        left <= soon.saturating_add(spread)
     }
 }
 

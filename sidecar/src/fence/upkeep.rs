@@ -152,10 +152,9 @@ impl Fence {
     /// Reads what is in use.
     fn scan(&mut self, now: Now) {
         let openings = self.renewals.to_scan(&self.book, now.tick);
-        let used = match openings.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.firewall.in_use(),
-        };
+        let policy = self.policy.clone();
+        let keys = openings.iter().filter_map(|index| Some(policy.openings().get(*index as usize)?.key.as_str()));
+        let used = self.firewall.in_use_of(keys);
         let used = used.unwrap_or_else(|error| {
             tracing::debug!(error = crate::exit::chain(&error), "cannot read what is in use");
             Vec::new()

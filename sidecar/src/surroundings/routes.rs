@@ -72,6 +72,8 @@ mod tests {
             // What every namespace has, and what `ip -6 route add unreachable default` makes.
             line(NONE, 0, 0x0020_0200, "lo"),
             line(NONE, 0, UP | REJECT, "lo"),
+            line(NONE, 0, UP | REJECT, "eth0"),
+            line("20010db8000000000000000000000000", 128, UP | ANYCAST, "eth0"),
             // An address of the pod's own on eth0, without a route.
             line("20010db8000000000000000000000002", 128, UP | LOCAL, "eth0"),
         ];

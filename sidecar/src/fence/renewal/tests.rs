@@ -231,3 +231,23 @@ fn only_openings_whose_leases_end_soon_are_looked_at() {
     assert_eq!(pod.renewals.to_scan(&pod.book, at(60)), BTreeSet::from([7]));
     assert_eq!(pod.renewals.to_scan(&pod.book, at(2900)), BTreeSet::from([0]));
 }
+
+#[test]
+fn of_a_lease_longer_than_an_hour_the_hour_begins_but_once() {
+    let mut pod = Pod { used: vec![place(1), place(2)], ..Pod::default() };
+    pod.answer("a.example", &[1], 0, 7200);
+    pod.answer("b.example", &[2], 0, 90);
+    let mut left = false;
+    for now in 0..12_000 {
+        for of in pod.second(now) {
+            if of == "b.example" {
+                pod.answer("b.example", &[2], now, 90);
+            }
+            // Noticed early, as another lease of the opening was looked at.
+            if of == "a.example" || !std::mem::replace(&mut left, true) {
+                pod.answer("a.example", &[3], now, 90);
+            }
+        }
+    }
+    assert_eq!(pod.end(1), Duration::from_secs(7200));
+}
