@@ -1,7 +1,10 @@
 //! A change of policy or gate: what was kept must pass both again, and what the new policy refuses is refused at once.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -79,6 +82,26 @@ async fn an_epoch_that_changes_while_a_question_is_asked_harms_no_answer() {
     assert_eq!(addresses(&receive(&client, Duration::from_secs(5)).await.unwrap()).len(), 1);
     assert_eq!(addresses(&world.ask(NAME, RecordType::A).await).len(), 1);
     assert_eq!((upstream.seen().len(), gate.asked().len()), (1, 1), "opened in the new epoch, so it is good in that");
+}
+
+#[tokio::test]
+async fn an_epoch_that_changes_while_the_gate_opens_is_that_of_the_answer() {
+    let upstream = ScriptedUpstream::honest().await;
+    let epoch: Arc<OnceLock<Arc<AtomicU64>>> = Arc::default();
+    let mine = Arc::clone(&epoch);
+    // As when the gate finds its table gone and makes it anew before it opens.
+    let gate = ScriptedGate::script(move |call| {
+        if call == 0 {
+            mine.get().unwrap().fetch_add(1, Relaxed);
+        }
+        Says::Yes(Duration::from_secs(3600))
+    });
+    epoch.set(Arc::clone(&gate.epoch)).unwrap();
+    let world = World::start(&[upstream.address], gate.clone()).await;
+    for _ in 0..2 {
+        assert_eq!(addresses(&world.ask(NAME, RecordType::A).await).len(), 1);
+    }
+    assert_eq!((upstream.seen().len(), gate.asked().len(), world.handle.stats().cached), (1, 1, 1));
 }
 
 #[tokio::test]
