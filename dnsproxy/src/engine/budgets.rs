@@ -85,3 +85,6 @@ fn longest_label(name: &[u8]) -> u8 {
     }
     longest
 }
+
+#[cfg(test)]
+mod tests;

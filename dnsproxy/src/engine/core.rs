@@ -212,10 +212,12 @@ impl<G: Gate, O: Observer> Core<G, O> {
         }
         if self.state.pendings.is_asked(question) {
             self.counters.coalesced.one();
-            self.state.pendings.join(question, Waiter::new(asker, route, now));
+            if let Some(ticket) = self.state.pendings.join(question, Waiter::new(asker, route, now)) {
+                self.relieve(ticket, outboxes);
+            }
             return;
         }
-        let pending = Pending { question: question.to_owned(), grant, waiters: Vec::new() };
+        let pending = Pending { question: question.to_owned(), grant, waiters: Vec::new(), relieved: false };
         // What was told under another policy is still good, but for what that one stripped; it passes verification and gate again.
         if let Some(hit) = self.cache.fresh(question, now).filter(|hit| !hit.marks.stripped) {
             let message = body::message(question, hit.octets, hit.answers, hit.authorities, hit.marks);
@@ -257,7 +259,8 @@ impl<G: Gate, O: Observer> Core<G, O> {
         let Ok(grant) = self.judge(name) else { return };
         if let Ok(ticket) = asking.ask(question, true, self.state.now) {
             self.counters.refreshed.one();
-            self.state.pendings.insert(ticket, Pending { question: question.to_owned(), grant, waiters: Vec::new() });
+            let pending = Pending { question: question.to_owned(), grant, waiters: Vec::new(), relieved: false };
+            self.state.pendings.insert(ticket, pending);
         }
     }
 

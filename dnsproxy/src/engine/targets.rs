@@ -10,6 +10,10 @@ use policies::{Grant, Name, Policy};
 /// The most targets that are known at once; one more takes the place of the one that ends first.
 const MOST: usize = 1024;
 
+/// The shortest time that a target is known for, in seconds: the question for it comes after the answer that led there, even where that was
+/// for one use (a TTL of 0).
+const LEAST: u32 = 2;
+
 /// Targets, each with the grant of the name that led there.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
@@ -17,7 +21,7 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Notes that `grant` led to `target`, for `ttl` seconds.
+    /// Notes that `grant` led to `target`, for `ttl` seconds, and at least for [`LEAST`].
     pub(crate) fn note(&mut self, target: Name, grant: &Grant, ttl: u32, now: Instant) {
         if self.known.len() >= MOST && !self.known.contains_key(&target) {
             self.known.retain(|_, (_, end)| *end > now);
@@ -26,7 +30,7 @@ impl Targets {
                 self.known.remove(&first);
             }
         }
-        self.known.insert(target, (grant.clone(), now + Duration::from_secs(ttl.into())));
+        self.known.insert(target, (grant.clone(), now + Duration::from_secs(ttl.max(LEAST).into())));
     }
 
     /// The grant for a name that is a target now, by the policy in force.

@@ -98,6 +98,8 @@ pub(crate) struct Pending {
     pub(crate) question: OwnedQuestion,
     pub(crate) grant: Grant,
     pub(crate) waiters: Vec<Waiter>,
+    /// Whether those who waited were told what was kept beyond its time: who comes later need not wait as long.
+    pub(crate) relieved: bool,
 }
 
 /// All questions that are being asked.
@@ -132,12 +134,14 @@ impl Pendings {
         self.by_question.contains_key(&question)
     }
 
-    /// Has one more client wait for a question that is being asked.
-    pub(crate) fn join(&mut self, question: Question<'_>, waiter: Waiter) {
-        if let Some(pending) = self.by_question.get(&question).copied().and_then(|ticket| self.get_mut(ticket)) {
-            pending.waiters.push(waiter);
-            self.waiters += 1;
-        }
+    /// Has one more client wait for a question that is being asked. The question's ticket, if others have waited for it too long already.
+    pub(crate) fn join(&mut self, question: Question<'_>, waiter: Waiter) -> Option<Ticket> {
+        let ticket = *self.by_question.get(&question)?;
+        let pending = self.get_mut(ticket)?;
+        pending.waiters.push(waiter);
+        let relieved = pending.relieved;
+        self.waiters += 1;
+        relieved.then_some(ticket)
     }
 
     /// Notes a question that is being asked from now on.
@@ -180,8 +184,9 @@ impl Pendings {
     /// Takes out who waits for a question, which goes on being asked.
     pub(crate) fn relieve(&mut self, ticket: Ticket) -> Option<Pending> {
         let pending = self.get_mut(ticket).filter(|pending| !pending.waiters.is_empty())?;
+        pending.relieved = true;
         let waiters = std::mem::take(&mut pending.waiters);
-        let relieved = Pending { question: pending.question.clone(), grant: pending.grant.clone(), waiters };
+        let relieved = Pending { question: pending.question.clone(), grant: pending.grant.clone(), waiters, relieved: true };
         self.waiters -= relieved.waiters.len();
         Some(relieved)
     }

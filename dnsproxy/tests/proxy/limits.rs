@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use dnsproxy::{BindError, Config, Limits, Proxy, RecordType, ResponseCode};
+use dnsproxy::{BindError, Config, Limits, MAX_QUERY, Proxy, RecordType, ResponseCode};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::{
@@ -94,6 +94,52 @@ async fn many_queries_of_one_connection_are_all_answered_a_few_at_a_time() {
     assert_eq!(upstream.seen().len(), 3);
     for _ in 0..9 {
         assert_eq!(addresses(&read_framed(&mut stream).await.unwrap()).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_query_is_over_the_limit_ends() {
+    let upstream = slow().await;
+    let limits = Limits { in_flight: 1, ..Limits::default() };
+    let world = World::with_limits(&[upstream.address], open(), limits).await;
+    let client = world.client().await;
+    client.send(&question("n1.cdn.example.net.", RecordType::A).to_vec().unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut stream = TcpStream::connect(world.addresses[0]).await.unwrap();
+    write_framed(&mut stream, &question("n2.cdn.example.net.", RecordType::A)).await;
+    let ended = timeout(Duration::from_secs(5), read_framed(&mut stream)).await.expect("not left waiting");
+    assert!(ended.is_none(), "a stream has no loss that a client would wait out");
+    assert_eq!((world.handle.stats().dropped_over_limit, upstream.seen().len()), (1, 1));
+    assert!(receive(&client, Duration::from_secs(5)).await.is_some(), "who was there before is answered");
+}
+
+#[tokio::test]
+async fn the_longest_query_is_answered_and_one_octet_more_is_not() {
+    use hickory_proto::{op::Edns, rr::rdata::opt::EdnsOption};
+    use tokio::io::AsyncWriteExt;
+    let upstream = ScriptedUpstream::honest().await;
+    let world = World::start(&[upstream.address], open()).await;
+    let padded = |length: usize| {
+        let mut query = question("www.example.com.", RecordType::A);
+        let mut edns = Edns::new();
+        // Behind header, question and OPT record, and the option's own code and length.
+        edns.options_mut().insert(EdnsOption::Unknown(12, vec![0; length - 12 - 21 - 11 - 4]));
+        query.edns = Some(edns);
+        let bytes = query.to_vec().unwrap();
+        assert_eq!(bytes.len(), length);
+        bytes
+    };
+    let client = world.client().await;
+    for (length, code) in [(MAX_QUERY, ResponseCode::NoError), (MAX_QUERY + 1, ResponseCode::FormErr)] {
+        client.send(&padded(length)).await.unwrap();
+        assert_eq!(receive(&client, Duration::from_secs(5)).await.unwrap().metadata.response_code, code);
+    }
+    for (length, answered) in [(MAX_QUERY, true), (MAX_QUERY + 1, false)] {
+        let mut stream = TcpStream::connect(world.addresses[0]).await.unwrap();
+        let framed = [&u16::try_from(length).unwrap().to_be_bytes()[..], &padded(length)].concat();
+        stream.write_all(&framed).await.unwrap();
+        let reply = timeout(Duration::from_secs(5), stream.read_u16()).await.expect("answered or ended");
+        assert_eq!(reply.is_ok(), answered, "{length}");
     }
 }
 

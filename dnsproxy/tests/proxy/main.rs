@@ -7,14 +7,23 @@
     reason = "in tests a failed unwrap is the report, also in what they share"
 )]
 
+mod absence;
 mod answers;
+mod budgets;
+mod cache;
+mod changes;
+mod coalescing;
 mod gate;
 mod gate_order;
+mod handle;
 mod hostile_app;
 mod hostile_upstream;
 mod limits;
 mod refusals;
+mod reverse;
+mod stale;
 mod transports;
+mod types;
 mod upstream;
 mod upstreams;
 mod world;

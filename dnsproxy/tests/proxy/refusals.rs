@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dnsproxy::{Outcome, RecordType, ResponseCode};
 use hickory_proto::rr::RData;
+use policies::Reason;
 
 use crate::{
     gate::{Says, ScriptedGate},
@@ -62,12 +63,21 @@ async fn the_policys_word_goes_to_who_sent_opt() {
 }
 
 #[tokio::test]
-async fn search_list_tries_are_nxdomain_too() {
+async fn search_list_tries_are_nxdomain_too_and_counted_by_themselves() {
     let upstream = ScriptedUpstream::honest().await;
     let world = world(&upstream).await;
-    let reply = world.ask("www.example.com.shop.svc.cluster.local.", RecordType::A).await;
-    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
-    assert!(upstream.seen().is_empty());
+    for rtype in [RecordType::A, RecordType::AAAA] {
+        let reply = world.ask_edns("www.example.com.shop.svc.cluster.local.", rtype).await;
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(extended_error(&reply).unwrap(), (15, "portreeve: a permitted name with a search domain behind it".to_owned()));
+    }
+    let stats = world.handle.stats();
+    assert_eq!((stats.search_steps, stats.refused, upstream.seen().len()), (2, 0, 0));
+    assert!(matches!(&world.heard().await[0].outcome, Outcome::Refused(refusal) if refusal.reason() == Reason::SearchListStep));
+    // What is not permitted without the domain is no step towards it.
+    world.ask("github.com.shop.svc.cluster.local.", RecordType::A).await;
+    let stats = world.handle.stats();
+    assert_eq!((stats.search_steps, stats.refused), (2, 1));
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Message, MessageType, OpCode},
+    op::{Message, MessageType, OpCode, ResponseCode},
     rr::{
         Name, RData, Record,
-        rdata::{A, AAAA, CNAME},
+        rdata::{A, AAAA, CNAME, SOA},
     },
 };
 use tokio::{
@@ -67,6 +67,16 @@ impl ScriptedUpstream {
     /// One that answers every A with 203.0.113.1 and every AAAA with 2001:db8::1, TTL 300.
     pub(crate) async fn honest() -> Self {
         Self::start(|seen| vec![Act::Send(bytes(&honest_answer(seen)))]).await
+    }
+
+    /// One that answers like the honest one, after a while.
+    pub(crate) async fn slow(wait: Duration) -> Self {
+        Self::start(move |seen| vec![Act::Wait(wait), Act::Send(bytes(&honest_answer(seen)))]).await
+    }
+
+    /// One that answers like the honest one, with this TTL.
+    pub(crate) async fn with_ttl(ttl: u32) -> Self {
+        Self::start(move |seen| vec![Act::Send(bytes(&aged(honest_answer(seen), ttl)))]).await
     }
 
     /// What it was asked so far.
@@ -143,6 +153,26 @@ pub(crate) fn honest_answer(seen: &Seen) -> Message {
         28 => message.answers.push(address(&question.name.to_string(), 300, "2001:db8::1")),
         _ => {}
     }
+    message
+}
+
+/// The same message with this TTL in every answer.
+pub(crate) fn aged(mut message: Message, ttl: u32) -> Message {
+    for record in &mut message.answers {
+        record.ttl = ttl;
+    }
+    message
+}
+
+/// Nothing, by this code; with a SOA of these two numbers, its TTL and its MINIMUM, if there are any.
+pub(crate) fn nothing(seen: &Seen, code: ResponseCode, soa: Option<(u32, u32)>) -> Message {
+    let mut message = empty_answer(seen);
+    message.metadata.response_code = code;
+    let name = |text| Name::from_ascii(text).unwrap();
+    message.authorities.extend(soa.map(|(ttl, minimum)| {
+        let soa = SOA::new(name("ns.example.com."), name("hostmaster.example.com."), 7, 1, 2, 3, minimum);
+        Record::from_rdata(name("example.com."), ttl, RData::SOA(soa))
+    }));
     message
 }
 

@@ -118,16 +118,38 @@ impl World {
         Self { addresses, policy, handle, ear, cancel: Some(cancel), task }
     }
 
+    /// With the default limits, under this policy.
+    pub(crate) async fn under(text: &str, upstreams: &[SocketAddr], gate: ScriptedGate) -> Self {
+        let world = Self::start(upstreams, gate).await;
+        world.set_policy(text);
+        world
+    }
+
+    /// Puts another policy in force.
+    pub(crate) fn set_policy(&self, text: &str) {
+        self.policy.store(policy(text).into());
+    }
+
+    /// Waits for the end of a round: what was asked of the handle before is done by then.
+    pub(crate) async fn round(&self) {
+        self.handle.with_gate(|_| ()).await.unwrap();
+    }
+
     /// What the observer heard; waits for the first word, which comes after the reply.
     pub(crate) async fn heard(&self) -> Vec<Heard> {
+        self.heard_of(1).await
+    }
+
+    /// What the observer heard; waits for so many words.
+    pub(crate) async fn heard_of(&self, count: usize) -> Vec<Heard> {
         for _ in 0..200 {
             let heard = self.ear.0.lock().unwrap().clone();
-            if !heard.is_empty() {
+            if heard.len() >= count {
                 return heard;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("the observer was told nothing");
+        panic!("the observer was not told so much");
     }
 
     /// A client's socket, connected to the proxy's first address.
@@ -192,6 +214,20 @@ pub(crate) fn question(name: &str, rtype: RecordType) -> Message {
     query.metadata.recursion_desired = true;
     query.queries.push(Query::query(Name::from_ascii(name).unwrap(), rtype));
     query
+}
+
+/// A query with an OPT record, and DO in it.
+pub(crate) fn question_edns(name: &str, rtype: RecordType, dnssec_ok: bool) -> Message {
+    let mut edns = Edns::new();
+    edns.set_dnssec_ok(dnssec_ok);
+    let mut query = question(name, rtype);
+    query.edns = Some(edns);
+    query
+}
+
+/// An address from its text.
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 /// The addresses in a reply's answer section, sorted.

@@ -6,10 +6,11 @@ use super::{Core, Opening, Told, room};
 use crate::{
     answer::{LeftOut, PlainAnswer, Unusable, Verified, verify},
     asking::{self, Ticket},
-    body,
+    body::{self, Body},
     engine::{outbox::Outbox, waiting::Pending},
     gate::{Committed, Gate, OpenError},
     observer::{Observer, Outcome, Source},
+    question::Question,
     reply::{Failure, Reply},
 };
 
@@ -82,7 +83,9 @@ impl<G: Gate, O: Observer> Core<G, O> {
                         self.counters.rejudged.one();
                         let body = answer.body();
                         let message = body::message(pending.question.get(), &body.octets, body.answers, body.authorities, body.marks);
-                        self.verify(pending, &message, source, Some(answer.ttl()), outboxes);
+                        // What an earlier policy stripped may be permitted by now: told once, and not kept.
+                        let ttl = if body.marks.stripped { 0 } else { answer.ttl() };
+                        self.verify(pending, &message, source, Some(ttl), outboxes);
                     }
                     Err((_, error)) => {
                         self.counters.gate_failures.one();
@@ -102,7 +105,7 @@ impl<G: Gate, O: Observer> Core<G, O> {
         let reply = match source {
             Source::Stale => reply.with_error(3, "portreeve: no upstream answers; this is what was known before"),
             _ => {
-                self.cache.keep(question, answer.body(), answer.ttl(), Some(committed.until()), self.state.era, now);
+                self.keep(question, answer.body(), answer.ttl(), Some(committed.until()), now);
                 reply
             }
         };
@@ -118,20 +121,31 @@ impl<G: Gate, O: Observer> Core<G, O> {
         if let (Source::Upstream(_), rtype @ (1 | 28)) = (source, pending.question.get().rtype) {
             self.gate.nothing(plain.grant.name(), rtype == 28);
         }
-        for (target, ttl) in &plain.targets {
-            self.state.targets.note(target.clone(), &plain.grant, *ttl, now);
+        for (target, own) in &plain.targets {
+            // What was kept has less time left than its records say.
+            let ttl = ttl.map_or(*own, |left| left.min(*own));
+            self.state.targets.note(target.clone(), &plain.grant, ttl, now);
         }
         let reply = Reply::plain(&plain);
         let reply = match (source, plain.body.marks.rcode) {
             (Source::Stale, 0) => reply.with_error(3, "portreeve: no upstream answers; this is what was known before"),
             (Source::Stale, _) => reply.with_error(19, "portreeve: no upstream answers; this is what was known before"),
             _ => {
-                self.cache.keep(pending.question.get(), &plain.body, plain.ttl, None, self.state.era, now);
+                self.keep(pending.question.get(), &plain.body, plain.ttl, None, now);
                 reply
             }
         };
         self.counters.plain.many(pending.waiters.len());
         self.tell_all(pending, &reply, Outcome::Plain, source, outboxes);
+    }
+
+    /// Keeps an answer, if it has any time: with a TTL of 0 (RFC 1035 §3.2.1) or an absence without SOA (RFC 2308 §5) it is for this one use, and
+    /// the earlier one is no longer true.
+    fn keep(&mut self, question: Question<'_>, body: &Body, ttl: u32, lease: Option<Instant>, now: Instant) {
+        match ttl {
+            0 => self.cache.forget(question),
+            _ => self.cache.keep(question, body, ttl, lease, self.state.era, now),
+        }
     }
 
     /// Tells what was kept beyond its time (RFC 8767), where it was; it passes verification and gate as if it had just come.
@@ -170,7 +184,7 @@ impl<G: Gate, O: Observer> Core<G, O> {
         source: Source,
         outboxes: &mut [Outbox],
     ) {
-        let Pending { question, grant, waiters } = pending;
+        let Pending { question, grant, waiters, .. } = pending;
         for waiter in waiters {
             let mut message = room(&waiter.route, outboxes);
             reply.write(&waiter.asker.glimpse(question.get()), &mut message);
