@@ -23,7 +23,7 @@ const QUESTIONS: usize = 700;
 /// Starts that are timed.
 const STARTS: usize = 15;
 
-const POLICY: &str = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"all\"\nhosts = [\"*.bench.test\"]\nports = [\"443\"]\n";
+const POLICY: &str = "version = 1\nname = \"bench\"\n[[allow]]\nname = \"all\"\nhosts = [\"*.bench.test\"]\nports = [\"443\"]\nbudget = { names = 100000, bytes = 16777216 }\n";
 
 /// Measures everything; takes about half a minute.
 ///
