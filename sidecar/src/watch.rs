@@ -1,4 +1,4 @@
-//! A word whenever the policy directories or resolv.conf may have changed: by inotify at once, and by the clock in case inotify missed it.
+//! A word whenever the policy directories may have changed: by inotify at once, and by the clock in case inotify missed it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Without an event: a directory that appeared late, a mount that changed below inotify.
 const ANYWAY: Duration = Duration::from_secs(5);
 
-/// Watches directories and files, also ones that are not there yet.
+/// Watches directories, also ones that are not there yet.
 pub struct PolicyWatch {
     dirs: Vec<PathBuf>,
     changed: Arc<Notify>,

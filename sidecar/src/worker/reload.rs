@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
 
 use crate::exit::chain;
 use crate::keeper::Keeper;
@@ -9,6 +13,9 @@ use crate::loader::{LoadError, Loaded, Loader};
 use crate::watch::PolicyWatch;
 use crate::worker::report::Report;
 use crate::worker::resolvers::ResolverFile;
+
+/// How often it is looked whether resolv.conf is another one.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// resolv.conf, and whom to tell of other resolvers.
 pub struct Followed {
@@ -46,12 +53,20 @@ impl Reloader {
 
     /// Follows the files until the worker ends.
     pub async fn run(mut self) {
-        let resolvers = self.resolvers.as_ref().map(|followed| followed.file.watched()).unwrap_or_default();
-        let watched: Vec<PathBuf> = self.dirs.iter().cloned().chain(resolvers).collect();
-        let mut watch = PolicyWatch::start(&watched);
+        let mut watch = PolicyWatch::start(&self.dirs);
+        let mut second = tokio::time::interval(LOOK);
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            watch.changed().await;
-            self.follow_resolvers().await;
+            {
+                // Kept over the seconds: begun anew each time, it would never come to its own end.
+                let mut changed = pin!(watch.changed());
+                loop {
+                    tokio::select! {
+                        () = &mut changed => break,
+                        _ = second.tick() => self.look_at_resolvers().await,
+                    }
+                }
+            }
             match self.loader.load() {
                 None => {}
                 Some(Ok(loaded)) => self.put_in_force(loaded).await,
@@ -61,6 +76,13 @@ impl Reloader {
                     self.report.set_reload_error(error);
                 }
             }
+        }
+    }
+
+    /// Reads resolv.conf if it is another one than at the last look.
+    async fn look_at_resolvers(&mut self) {
+        if self.resolvers.as_mut().is_some_and(|followed| followed.file.may_have_changed()) {
+            self.follow_resolvers().await;
         }
     }
 
@@ -97,6 +119,7 @@ impl Reloader {
             tracing::error!("{}", chain(&error));
             self.report.set_reload_error(chain(&error));
             // Tried again at the next look.
+            file.look_again();
             return self.loader.forget();
         }
         let servers = conf.nameservers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

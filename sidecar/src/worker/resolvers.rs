@@ -1,6 +1,7 @@
 //! The pod's resolvers follow resolv.conf: what is read is taken whole or not at all, and a file that names nobody changes nothing.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::surroundings::{ReadSurroundingsError, ResolvConf};
@@ -25,19 +26,29 @@ pub struct ResolverFile {
     in_force: ResolvConf,
     /// The last complaint: said once, not at every look.
     complaint: Option<FollowResolvConfError>,
+    /// What told the file from others when it was looked at last; `Some(None)`: it was not there.
+    stamp: Option<Option<Stamp>>,
 }
+
+/// Device, inode, size, and the time of the last change in seconds and nanoseconds.
+type Stamp = (u64, u64, u64, i64, i64);
 
 impl ResolverFile {
     /// Follows `path`, of which `in_force` was read at the start. `given`: the resolvers are the command line's, whatever it says.
     pub fn new(path: PathBuf, given: bool, in_force: ResolvConf) -> Self {
-        ResolverFile { path, given, in_force, complaint: None }
+        ResolverFile { path, given, in_force, complaint: None, stamp: None }
     }
 
-    /// What to watch: the file, which may be written in place or be a mount of its own, and its directory, where another may take its
-    /// name.
-    pub fn watched(&self) -> Vec<PathBuf> {
-        let directory = self.path.parent().map(|parent| if parent.as_os_str().is_empty() { ".".into() } else { parent.to_owned() });
-        std::iter::once(self.path.clone()).chain(directory).collect()
+    /// Whether the file may say something else than at the last look: written in place, renamed over or mounted anew. Cheap, as it is asked
+    /// every second; inotify would wake us for every look-up in the pod, since each opens this very file.
+    pub fn may_have_changed(&mut self) -> bool {
+        let stamp = std::fs::metadata(&self.path).ok().map(|file| (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+        self.stamp.replace(stamp) != Some(stamp)
+    }
+
+    /// What was read could not be put in force: the next look reads it again.
+    pub fn look_again(&mut self) {
+        self.stamp = None;
     }
 
     /// Reads the file. `None`: it says what is in force, or the same error as last time.
@@ -161,10 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn the_file_and_its_directory_are_watched() {
-        let file = ResolverFile::new("/etc/resolv.conf".into(), false, ResolvConf::default());
-        assert_eq!(file.watched(), [PathBuf::from("/etc/resolv.conf"), PathBuf::from("/etc")]);
-        let file = ResolverFile::new("resolv.conf".into(), false, ResolvConf::default());
-        assert_eq!(file.watched(), [PathBuf::from("resolv.conf"), PathBuf::from(".")]);
+    fn a_file_that_may_say_something_else_is_noticed_once() {
+        let mut scene = scene(false);
+        assert!(scene.file.may_have_changed(), "never looked at");
+        assert!(!scene.file.may_have_changed());
+        scene.write("nameserver 10.96.0.11\nsearch a.example\n# longer\n");
+        assert!(scene.file.may_have_changed() && !scene.file.may_have_changed());
+        scene.rename_over("nameserver 10.96.0.12\n");
+        assert!(scene.file.may_have_changed() && !scene.file.may_have_changed());
+        std::fs::remove_file(&scene.path).unwrap();
+        assert!(scene.file.may_have_changed() && !scene.file.may_have_changed());
     }
 }
