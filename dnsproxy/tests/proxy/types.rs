@@ -65,8 +65,12 @@ async fn targets_of_a_service_are_permitted_along_with_it_where_the_rule_says_so
     assert_eq!(gate.asked(), [("db1.provider.example".to_owned(), vec![ip("203.0.113.1")])]);
     assert_eq!(code("tracker.example.org.").await, ResponseCode::NXDomain, "a deny holds");
     assert_eq!(code("db2.provider.example.").await, ResponseCode::NXDomain);
-    world.set_policy(&with_service(false));
-    assert_eq!(code("db1.provider.example.").await, ResponseCode::NXDomain, "another policy, another word");
+    world.set_policy(&with_service(true).replace("\"443\"", "\"8443\""));
+    assert_eq!(code("db1.provider.example.").await, ResponseCode::NoError, "another policy that says the same of the service");
+    for changed in [with_service(false), with_service(true).replace("_db._tcp", "_sip._tcp")] {
+        world.set_policy(&changed);
+        assert_eq!(code("db1.provider.example.").await, ResponseCode::NXDomain, "another policy, another word");
+    }
 }
 
 #[tokio::test]
