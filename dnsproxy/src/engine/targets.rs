@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policies::{Grant, Name, Policy};
+use policies::{Grant, Name, Policy, Verdict};
 
 /// The most targets that are known at once; one more takes the place of the one that ends first.
 const MOST: usize = 1024;
@@ -14,14 +14,14 @@ const MOST: usize = 1024;
 /// for one use (a TTL of 0).
 const LEAST: u32 = 2;
 
-/// Targets, each with the grant of the name that led there.
+/// Targets, each with the name that led there.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
-    known: HashMap<Name, (Grant, Instant)>,
+    known: HashMap<Name, (Name, Instant)>,
 }
 
 impl Targets {
-    /// Notes that `grant` led to `target`, for `ttl` seconds, and at least for [`LEAST`].
+    /// Notes that the name of `grant` led to `target`, for `ttl` seconds, and at least for [`LEAST`].
     pub(crate) fn note(&mut self, target: Name, grant: &Grant, ttl: u32, now: Instant) {
         if self.known.len() >= MOST && !self.known.contains_key(&target) {
             self.known.retain(|_, (_, end)| *end > now);
@@ -30,15 +30,19 @@ impl Targets {
                 self.known.remove(&first);
             }
         }
-        self.known.insert(target, (grant.clone(), now + Duration::from_secs(ttl.max(LEAST).into())));
+        self.known.insert(target, (grant.name().clone(), now + Duration::from_secs(ttl.max(LEAST).into())));
     }
 
-    /// The grant for a name that is a target now, by the policy in force.
+    /// The grant for a name that is a target now, by the policy in force: what that says of the name that led there counts, for an app that has
+    /// the record does not ask for it again because a policy has changed.
     pub(crate) fn grant(&self, name: &Name, policy: &Policy, now: Instant) -> Option<Grant> {
-        let (grant, end) = self.known.get(name)?;
+        let (owner, end) = self.known.get(name)?;
         if *end < now {
             return None;
         }
-        grant.for_target(name, policy)
+        match policy.judge(owner) {
+            Verdict::Granted(grant) => grant.for_target(name, policy),
+            Verdict::Refused(_) => None,
+        }
     }
 }

@@ -26,7 +26,7 @@ async fn a_second_question_costs_neither_upstream_nor_gate_and_hears_what_is_lef
     let second = world.ask("www.example.com.", RecordType::A).await;
     assert_eq!((first.answers[0].ttl, addresses(&first)), (300, addresses(&second)));
     assert!((200..=298).contains(&second.answers[0].ttl), "counted down: {}", second.answers[0].ttl);
-    assert_eq!((upstream.seen().len(), gate.asked().len(), world.handle.stats().cached), (1, 1, 1));
+    assert_eq!((upstream.questions(), gate.asked().len(), world.handle.stats().cached), (1, 1, 1));
     let heard = world.heard_of(2).await;
     assert!(matches!(heard[1].outcome, Outcome::Again) && heard[1].source == Source::Cache);
     assert_eq!((&heard[1].addresses, heard[1].ttl), (&vec![ip("203.0.113.1")], Some(second.answers[0].ttl)));
@@ -40,7 +40,7 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
     for asked in 1..=2 {
         let reply = world.ask("www.example.com.", RecordType::A).await;
         assert_eq!(reply.answers[0].ttl, 1);
-        assert_eq!((upstream.seen().len(), gate.asked().len()), (asked, asked));
+        assert_eq!((upstream.questions(), gate.asked().len()), (asked, asked));
         sleep(Duration::from_millis(1100)).await;
     }
 }
@@ -68,13 +68,13 @@ async fn types_and_the_bits_do_and_cd_are_questions_of_their_own() {
             assert_eq!(reply.metadata.checking_disabled, query.metadata.checking_disabled);
             assert_eq!(reply.edns.as_ref().map(|edns| edns.flags().dnssec_ok), query.edns.as_ref().map(|edns| edns.flags().dnssec_ok));
         }
-        assert_eq!((upstream.seen().len(), world.handle.stats().cached), (5, cached), "round {round}");
+        assert_eq!((upstream.questions(), world.handle.stats().cached), (5, cached), "round {round}");
     }
-    let asked: Vec<_> = upstream.seen().iter().map(|seen| seen.message.metadata.checking_disabled).collect();
+    let asked: Vec<_> = upstream.seen().iter().filter(|seen| !seen.again).map(|seen| seen.message.metadata.checking_disabled).collect();
     assert_eq!(asked, [false, false, false, true, true], "CD goes up");
     // An OPT record without DO asks for nothing else.
     assert!(world.ask_edns(name, RecordType::A).await.edns.is_some());
-    assert_eq!(upstream.seen().len(), 5);
+    assert_eq!(upstream.questions(), 5);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_kept_chain_comes_back_whole_in_the_clients_own_case() {
     let world = World::start(&[upstream.address], open()).await;
     let first = world.ask("www.example.com.", RecordType::A).await;
     let second = world.ask("wWw.ExamplE.cOm.", RecordType::A).await;
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.questions(), 1);
     assert_eq!(second.queries[0].name.to_ascii(), "wWw.ExamplE.cOm.");
     assert_eq!(second.answers[0].name.to_ascii(), "wWw.ExamplE.cOm.");
     assert_eq!(second.answers.len(), 4);
@@ -119,7 +119,7 @@ async fn both_transports_share_what_is_kept_and_a_small_client_gets_what_fits() 
     assert!(bytes(&small).len() <= 512);
     let again = world.ask_tcp(&query).await;
     assert!(!again.metadata.truncation && addresses(&again).len() == 70);
-    assert_eq!((upstream.seen().len(), world.handle.stats().cached), (1, 2));
+    assert_eq!((upstream.questions(), world.handle.stats().cached), (1, 2));
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_ttl_of_zero_works_and_is_for_one_use() {
     for asked in 1..=3 {
         let reply = world.ask("www.example.com.", RecordType::A).await;
         assert_eq!((addresses(&reply), reply.answers[0].ttl), (vec![ip("203.0.113.1")], 0));
-        assert_eq!((upstream.seen().len(), gate.asked().len()), (asked, asked));
+        assert_eq!((upstream.questions(), gate.asked().len()), (asked, asked));
     }
 }
 
@@ -142,9 +142,9 @@ async fn no_ttl_told_outlasts_the_lease_however_long_the_answers_is() {
     let ttl = async || world.ask("www.example.com.", RecordType::A).await.answers[0].ttl;
     assert_eq!(ttl().await, 3);
     sleep(Duration::from_millis(1100)).await;
-    assert!((1..=2).contains(&ttl().await) && upstream.seen().len() == 1, "kept, and counted down to the end of the lease");
+    assert!((1..=2).contains(&ttl().await) && upstream.questions() == 1, "kept, and counted down to the end of the lease");
     sleep(Duration::from_millis(2900)).await;
-    assert_eq!((ttl().await, upstream.seen().len(), gate.asked().len()), (3, 2, 2), "not told after the lease's end");
+    assert_eq!((ttl().await, upstream.questions(), gate.asked().len()), (3, 2, 2), "not told after the lease's end");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn a_name_that_the_new_policy_refuses_is_refused_though_upstream_was_asked
     });
     // The gate of the sidecar says stale by itself; this one is asked, and the policy changes while upstream is.
     let slow = ScriptedUpstream::start(|seen| {
-        let mut acts = vec![crate::upstream::Act::Wait(Duration::from_millis(200))];
+        let mut acts = vec![crate::upstream::Act::Wait(Duration::from_millis(500))];
         acts.push(crate::upstream::Act::Send(crate::upstream::bytes(&crate::upstream::honest_answer(seen))));
         acts
     })
@@ -110,7 +110,9 @@ async fn a_name_that_the_new_policy_refuses_is_refused_though_upstream_was_asked
     let world = World::start(&[slow.address], gate.clone()).await;
     let client = world.client().await;
     client.send(&question("www.example.com.", RecordType::A).to_vec().unwrap()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    while slow.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     world.policy.store(policy(&POLICY.replace("www.example.com", "web.example.com")).into());
     let reply = receive(&client, Duration::from_secs(5)).await.unwrap();
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);

@@ -25,6 +25,8 @@ use tokio::{
 pub(crate) struct Seen {
     pub(crate) message: Message,
     pub(crate) tcp: bool,
+    /// Came while an equal one was not answered yet: sent again because the machine is slow, or the script is.
+    pub(crate) again: bool,
 }
 
 /// One step of an answer.
@@ -79,6 +81,11 @@ impl ScriptedUpstream {
         Self::start(move |seen| vec![Act::Send(bytes(&aged(honest_answer(seen), ttl)))]).await
     }
 
+    /// How many questions it was asked so far, each once however often it was sent.
+    pub(crate) fn questions(&self) -> usize {
+        self.seen.lock().unwrap().iter().filter(|seen| !seen.again).count()
+    }
+
     /// What it was asked so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
@@ -88,12 +95,19 @@ impl ScriptedUpstream {
 async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut tasks = JoinSet::new();
     let mut buffer = [0; 4096];
+    let unanswered: Arc<Mutex<Vec<_>>> = Arc::default();
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let query = Seen { message: Message::from_vec(&buffer[..length]).unwrap(), tcp: false };
+        let message = Message::from_vec(&buffer[..length]).unwrap();
+        let question = &message.queries[0];
+        let dnssec_ok = message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+        let key = (question.name.to_lowercase(), question.query_type, dnssec_ok, message.metadata.checking_disabled);
+        let again = unanswered.lock().unwrap().contains(&key);
+        let query = Seen { message, tcp: false, again };
         seen.lock().unwrap().push(query.clone());
         let acts = script(&query);
-        let socket = Arc::clone(&socket);
+        let (socket, unanswered) = (Arc::clone(&socket), Arc::clone(&unanswered));
+        unanswered.lock().unwrap().push(key.clone());
         tasks.spawn(async move {
             for act in acts {
                 match act {
@@ -105,6 +119,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<Mutex<Vec<S
                     Act::Wait(time) => tokio::time::sleep(time).await,
                 }
             }
+            unanswered.lock().unwrap().retain(|open| *open != key);
         });
     }
 }
@@ -118,7 +133,7 @@ async fn serve_tcp(listener: TcpListener, script: Script, seen: Arc<Mutex<Vec<Se
             while let Ok(length) = stream.read_u16().await {
                 let mut buffer = vec![0; usize::from(length)];
                 stream.read_exact(&mut buffer).await.unwrap();
-                let query = Seen { message: Message::from_vec(&buffer).unwrap(), tcp: true };
+                let query = Seen { message: Message::from_vec(&buffer).unwrap(), tcp: true, again: false };
                 seen.lock().unwrap().push(query.clone());
                 for act in script(&query) {
                     match act {
