@@ -125,7 +125,7 @@ impl Attack {
         all
     }
 
-    /// Runs it in the pod, 20 s at most. Sets `ip_forward` for the attacks that need it, and back.
+    /// Runs it in the pod, 60 s at most. Sets `ip_forward` for the attacks that need it, and back.
     ///
     /// # Panics
     /// When the script breaks (a refusal by the kernel is no break: it is in the report).
@@ -175,7 +175,7 @@ pub fn ordinary(pod: &Pod, kind: Ordinary, target: IpAddr, port: u16) -> Report 
     run_script(pod, Rights::User, ORDINARY, &args)
 }
 
-/// Runs one of `attacks/`'s scripts in the pod, 20 s at most, and reads the JSON of its last line; `common.py` comes before it.
+/// Runs one of `attacks/`'s scripts in the pod, 60 s at most, and reads the JSON of its last line; `common.py` comes before it.
 ///
 /// # Panics
 /// When the script breaks (a refusal by the kernel is no break: it is in the report).
@@ -183,7 +183,7 @@ pub fn ordinary(pod: &Pod, kind: Ordinary, target: IpAddr, port: u16) -> Report 
 pub fn run_script<T: serde::de::DeserializeOwned>(pod: &Pod, rights: Rights, script: &str, args: &[String]) -> T {
     // As text: uid 1000 need not be able to read this directory.
     let text = format!("{COMMON}\n{script}");
-    let command = pod.command("/usr/bin/python3").args(["-I", "-c", &text]).args(args).within(Duration::from_secs(20));
+    let command = pod.command("/usr/bin/python3").args(["-I", "-c", &text]).args(args).within(Duration::from_secs(60));
     let command = match rights {
         Rights::User => command.as_user(1000),
         Rights::ContainerRoot => command.as_container_root(),

@@ -29,6 +29,9 @@ use crate::addressbook::{AddressBook, Clock, Place, Term, Tick, element};
 /// The most leases of one pod, over all rules: 135 bytes each in the kernel, about as much here.
 pub const MOST_LEASES: usize = 32_768;
 
+/// The most leases of one rule and family: whatever names a wildcard brings, a quarter of the pod's room is left to the other rules.
+pub const MOST_LEASES_OF_A_RULE: u32 = 24_576;
+
 /// Why the fence could not be put up.
 #[derive(Debug, thiserror::Error)]
 pub enum EstablishError {

@@ -21,7 +21,7 @@ use self::resolvers::ResolverFile;
 use crate::cli::{RawGuardArg, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::fence::ruleset::Frame;
-use crate::fence::{EstablishError, Fence};
+use crate::fence::{EstablishError, Fence, MOST_LEASES_OF_A_RULE};
 use crate::keeper::Keeper;
 use crate::loader::{LoadError, Loader, today};
 use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
@@ -233,7 +233,7 @@ fn frame(args: &RunArgs, identity: Identity, upstreams: &[SocketAddr]) -> Frame 
             RawGuardArg::Off => RawGuard::Off,
         },
         log: Log::default(),
-        sizes: Sizes::default(),
+        sizes: Sizes { leases: MOST_LEASES_OF_A_RULE, ..Sizes::default() },
     }
 }
 

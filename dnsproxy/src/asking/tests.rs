@@ -1,6 +1,7 @@
 //! The upstream side against scripted servers on loopback: real sockets, and a clock that the tests hold.
 
 mod answers;
+mod manners;
 mod servers;
 mod sockets;
 mod streams;

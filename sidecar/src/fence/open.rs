@@ -65,7 +65,7 @@ impl Fence {
         let opened = wanted
             .zip(plans.iter())
             .map(|(answer, plan)| {
-                let plan = plan.as_ref().map_err(|why| *why)?;
+                let plan = plan.as_ref().map_err(|why| self.not_planned(*why))?;
                 if plan.changes > 0 {
                     outcomes.next().unwrap_or(Err(NotOpened::Failed))?;
                 }
@@ -111,6 +111,15 @@ impl Fence {
             return Vec::new();
         }
         self.firewall.commit(batch).into_iter().map(|outcome| outcome.map_err(|error| self.not_opened(&error))).collect()
+    }
+
+    /// What could not even be planned: that the pod is full is told to people.
+    fn not_planned(&mut self, why: NotOpened) -> NotOpened {
+        if why == NotOpened::Full {
+            self.view.full += 1;
+            self.view.complain(format!("the pod has all the leases it may have ({MOST_LEASES}), it is full; further answers are withheld"));
+        }
+        why
     }
 
     fn not_opened(&mut self, error: &CommitError) -> NotOpened {

@@ -1,5 +1,7 @@
 //! What no policy opens: forged replies, raw frames, raw errors.
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::*;
 
 #[test]
