@@ -50,7 +50,7 @@ const ZONE: &str = r#"
 @ MX 10 mail.example.com.
 @ TXT "v=spf1 -all" "second string"
 @ CAA 0 issue "ca.example.net"
-@ RRSIG SOA 13 2 60 20360101000000 20260101000000 1 example.com. AAAA
+@ RRSIG DNSKEY 13 2 60 20360101000000 20260101000000 1 example.com. AAAA
 www A 198.51.100.7
 www AAAA 2001:db8:ffff::7
 www RRSIG A 13 3 60 20360101000000 20260101000000 1 example.com. AAAA

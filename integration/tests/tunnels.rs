@@ -120,7 +120,7 @@ fn octets_and_labels_are_bounded_as_names_are() {
     // Names of 60 octets on the wire without the empty label of the root: 41 of them are the label and its length.
     let long = |n: u32| format!("{:a>40}.octets.example.com", n);
     let mut found = 0;
-    while scene.look_up(&long(found)).0 == "NOERROR" {
+    while found < 20 && scene.look_up(&long(found)).0 == "NOERROR" {
         found += 1;
     }
     let sent: usize = went_up(&watcher).iter().map(Vec::len).sum();

@@ -73,17 +73,19 @@ impl Scene {
     fn ask_often(&self, times: u32) -> Duration {
         (0..times).map(|_| self.ask()).max().unwrap()
     }
+
+    /// How often each server is asked for so many new names.
+    fn asked<const N: usize>(&self, servers: [&Authority; N], times: u32) -> [u64; N] {
+        for server in servers {
+            server.forget();
+        }
+        let _in_time = self.ask_often(times);
+        servers.map(Authority::asked_in_all)
+    }
 }
 
 fn be_honest(authority: &Authority, delay: u64) {
     authority.behave_always(&[Behaviour::Delay(Duration::from_millis(delay))]);
-}
-
-/// How often each server was asked while `work` ran.
-fn asked_during<const N: usize>(servers: [&Authority; N], work: impl FnOnce()) -> [u64; N] {
-    servers.map(Authority::forget);
-    work();
-    servers.map(Authority::asked_in_all)
 }
 
 /// Where questions went on the wire.
@@ -103,8 +105,8 @@ fn the_fastest_is_asked_and_its_death_is_felt_for_less_than_a_time_out() {
     let (slow, mut fast, middle) = (scene.server(SERVERS[0], 90), scene.server(SERVERS[1], 0), scene.server(SERVERS[2], 30));
     scene.pod.set_resolv_conf(&nameservers(&SERVERS));
     let portreeve = Setup::new(&scene.pod).policy("web.toml", POLICY).start();
-    scene.ask_often(10);
-    let [to_slow, to_fast, to_middle] = asked_during([&slow, &fast, &middle], || drop(scene.ask_often(30)));
+    let _in_time = scene.ask_often(10);
+    let [to_slow, to_fast, to_middle] = scene.asked([&slow, &fast, &middle], 30);
     assert!(to_fast >= 28 && to_slow + to_middle <= 6, "{to_slow} {to_fast} {to_middle}");
     let status = portreeve.status();
     let round_trip = |server| upstream(&status, server)["round-trip-us"].as_u64().unwrap();
@@ -121,7 +123,7 @@ fn the_fastest_is_asked_and_its_death_is_felt_for_less_than_a_time_out() {
         let worst = scene.ask_often(10);
         assert!(worst < FAST, "gone: {gone}: {worst:?}");
         assert_eq!(resolve(&scene.pod, Libc::Glibc, &format!("glibc-{gone}.example.com")).addresses.len(), 1);
-        let [to_slow, to_middle] = asked_during([&slow, &middle], || drop(scene.ask_often(10)));
+        let [to_slow, to_middle] = scene.asked([&slow, &middle], 10);
         assert!(to_middle >= 9 && to_slow <= 3, "gone: {gone}: the next best is asked: {to_slow} {to_middle}");
         let said = portreeve.wait_status("it is down", LIMIT, |status| {
             let _more_tries = scene.ask();
@@ -137,7 +139,7 @@ fn the_fastest_is_asked_and_its_death_is_felt_for_less_than_a_time_out() {
             be_honest(&fast, 0);
         }
         let back = wait_until(LIMIT, || {
-            let [again] = asked_during([&fast], || drop(scene.ask_often(5)));
+            let [again] = scene.asked([&fast], 5);
             (again >= 5).then_some(())
         });
         assert!(back.is_some(), "gone: {gone}: it is not asked again: {:#}", portreeve.status());
@@ -153,7 +155,7 @@ fn a_server_that_answers_with_an_error_is_not_down_and_the_next_is_asked() {
     let portreeve = Setup::new(&scene.pod).policy("web.toml", POLICY).start();
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         first.behave_always(&[Behaviour::Code(code)]);
-        let [to_first, to_second] = asked_during([&first, &second], || drop(scene.ask_often(20)));
+        let [to_first, to_second] = scene.asked([&first, &second], 20);
         assert!(to_first >= 1 && to_second >= 20, "{code}: {to_first} {to_second}");
         let status = portreeve.status();
         assert_eq!(upstream(&status, SERVERS[0])["answers"], true, "{code}: {status:#}");
@@ -169,7 +171,7 @@ fn a_server_that_answers_with_an_error_is_not_down_and_the_next_is_asked() {
     be_honest(&first, 0);
     be_honest(&second, 60);
     let back = wait_until(LIMIT, || {
-        let [again] = asked_during([&first], || drop(scene.ask_often(5)));
+        let [again] = scene.asked([&first], 5);
         (again >= 4).then_some(())
     });
     assert!(back.is_some(), "{:#}", portreeve.status());
@@ -275,14 +277,14 @@ fn a_resolv_conf_that_names_nobody_changes_nothing_and_is_said() {
         let status = portreeve.wait_status(&format!("{text:?} is told"), LIMIT, told);
         assert_eq!(status["ready"], true);
         upstream(&status, SERVERS[0]);
-        let [to_server] = asked_during([&server], || drop(scene.ask_often(5)));
+        let [to_server] = scene.asked([&server], 5);
         assert_eq!(to_server, 5, "{text:?}");
         assert!(portreeve.ask(&["status"]).stdout.contains(said));
     }
     // And on with the next good one, which also ends the complaint.
     scene.pod.set_resolv_conf(&nameservers(&SERVERS[1..2]));
     portreeve.wait_status("it is followed again", LIMIT, |status| status["upstreams"][0]["address"] == "10.96.0.11:53");
-    let [to_other] = asked_during([&other], || drop(scene.ask_often(5)));
+    let [to_other] = scene.asked([&other], 5);
     assert_eq!(to_other, 5);
     let text = portreeve.ask(&["status"]).stdout;
     assert!(!text.contains("last error"), "{text}");
@@ -292,7 +294,8 @@ fn a_resolv_conf_that_names_nobody_changes_nothing_and_is_said() {
 fn a_resolver_with_a_link_local_address_is_asked() {
     let scene = scene();
     let local = "169.254.25.10";
-    scene.world.command("ip").args(["route", "add", "local", &format!("{local}/32"), "dev", "lo"]).output().expect_ok("ip route");
+    let _nothing =
+        scene.world.command("ip").args(["route", "add", "local", &format!("{local}/32"), "dev", "lo"]).output().expect_ok("ip route");
     let server = scene.server(local, 0);
     scene.pod.set_resolv_conf(&nameservers(&[local]));
     let portreeve: Portreeve<'_> = Setup::new(&scene.pod).policy("web.toml", POLICY).start();
