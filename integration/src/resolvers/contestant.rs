@@ -121,7 +121,7 @@ impl Contestant {
         let asked = || ask(pod.namespace(), resolver, &names::first_hot(), Type::A, Duration::from_millis(200));
         let answered = crate::wait_until(START_LIMIT, || asked().filter(|reply| !self.resolves() || !reply.answers.is_empty())).is_some();
         assert!(answered, "{} does not answer (is its package installed?):\n{}", self.name(), guard.log());
-        Started { resolver, processes: usage::family(guard.root()), guard: guard }
+        Started { resolver, processes: usage::family(guard.root()), guard }
     }
 
     fn peer(self, pod: &Pod, upstream: SocketAddr) -> Option<Cmd> {
