@@ -1,4 +1,4 @@
-/* Prints what getaddrinfo gives for one name, an address a line; exit code 1 when it gives nothing. */
+/* Prints what getaddrinfo gives for one name, an address a line; where it gives nothing, its error code (EAI_...) and exit code 1. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@ int main(int argc, char **argv)
 		return 2;
 	code = getaddrinfo(argv[1], NULL, &hints, &found);
 	if (code) {
+		printf("error %d\n", code);
 		fprintf(stderr, "%s: %s\n", argv[1], gai_strerror(code));
 		return 1;
 	}

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::{Finished, Namespace, Pod, World};
+use crate::stubs::{self, Libc};
+use crate::{Finished, Namespace, Pod};
 
 /// Asks one question over UDP in `namespace`, with EDNS; `None` when no message with the question's id comes within `limit`.
 ///
@@ -90,23 +90,10 @@ pub fn getent(pod: &Pod, name: &str) -> Vec<IpAddr> {
     addresses(&pod.command("getent").args(["ahosts", name]).output())
 }
 
-/// The addresses that musl gives an app, through a small program that this builds once a world with musl-gcc.
-///
-/// # Panics
-/// With the package to install, when there is no musl-gcc.
+/// The addresses that musl gives an app. Empty when it has none.
 #[must_use]
 pub fn musl(pod: &Pod, name: &str) -> Vec<IpAddr> {
-    addresses(&pod.command(&musl_program(pod.world()).display().to_string()).arg(name).output())
-}
-
-fn musl_program(world: &World) -> PathBuf {
-    let program = world.scratch().path().join("resolve-musl");
-    if !program.exists() {
-        let built = world.command("musl-gcc").args(["-static", "-O1", "-x", "c", "-o"]).arg(program.display()).arg("-");
-        let built = built.input(include_str!("../clients/resolve.c")).within(Duration::from_secs(30)).output();
-        assert!(built.ok(), "musl-gcc: {}\n(is the package musl-tools installed?)", built.stderr);
-    }
-    program
+    stubs::resolve(pod, Libc::Musl, name).addresses
 }
 
 fn addresses(said: &Finished) -> Vec<IpAddr> {

@@ -34,6 +34,7 @@ pub mod rights;
 pub mod scratch;
 pub mod servers;
 pub mod stream;
+pub mod stubs;
 pub mod target;
 pub mod watcher;
 pub mod world;

@@ -92,6 +92,21 @@ pub struct Queries {
     pub received: u64,
     /// Questions refused by policy.
     pub refused: u64,
+    /// Of these, names over the budget of their wildcard.
+    #[serde(default)]
+    pub over_budget: u64,
+    /// Steps of a search list on the way to a permitted name, refused without being counted among the refused.
+    #[serde(default)]
+    pub search_steps: u64,
+    /// Questions answered out of what was kept.
+    #[serde(default)]
+    pub cached: u64,
+    /// Questions answered out of what was kept beyond its time, since no upstream answers (RFC 8767).
+    #[serde(default)]
+    pub stale: u64,
+    /// Questions that waited for the answer to an equal one.
+    #[serde(default)]
+    pub coalesced: u64,
     /// Questions answered SERVFAIL.
     pub servfail: u64,
     /// Questions dropped because too many were under way.

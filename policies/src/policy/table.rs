@@ -87,10 +87,9 @@ impl Table {
         Found { outcome: own.or(above), granted_below: node.ancestor || is_granted(self.at(node.below).or(above)) }
     }
 
-    /// Whether some name below this one is granted.
-    pub(crate) fn granted_below(&self, wire: &[u8], depth: usize) -> bool {
-        let node = self.nodes.get(wire).copied().unwrap_or_default();
-        node.ancestor || is_granted(self.at(node.below).or_else(|| self.above(wire, depth)))
+    /// Whether a pattern below this name is granted: what only a wildcard above it grants does not count.
+    pub(crate) fn pattern_below(&self, wire: &[u8]) -> bool {
+        self.nodes.get(wire).is_some_and(|node| node.ancestor || is_granted(self.at(node.below)))
     }
 
     /// Whether the name is granted.

@@ -102,6 +102,11 @@ impl Report {
             queries: Queries {
                 received: stats.queries,
                 refused: stats.refused,
+                over_budget: stats.over_budget,
+                search_steps: stats.search_steps,
+                cached: stats.cached,
+                stale: stats.stale,
+                coalesced: stats.coalesced,
                 servfail: stats.servfail,
                 dropped: stats.dropped_over_limit,
                 withheld: stats.gate_failures,

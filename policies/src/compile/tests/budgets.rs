@@ -75,15 +75,17 @@ fn a_used_up_budget_is_told_with_its_figure_and_its_rule() {
         assert_eq!((place.policy(), place.rule(), place.line()), ("p", "w", 2));
         assert!(refusal.to_string().contains(told), "{refusal}");
         assert!(refusal.to_string().ends_with(": rule w (p.toml:2)"), "{refusal}");
-        // Names below it are permitted as it is itself: it exists.
-        assert!(refusal.is_no_data());
+        // Names below it are over the same budget.
+        assert!(!refusal.is_no_data());
     }
 }
 
 #[test]
-fn a_refused_name_under_a_budget_exists_only_if_something_below_it_is_permitted() {
-    let wild = allow("w", "hosts = [\"*.a.example\"]\nports = [\"443\"]");
+fn a_refused_name_under_a_budget_exists_only_if_a_pattern_below_it_is_permitted() {
+    let wild = allow("w", "hosts = [\"*.a.example\", \"b.y.a.example\", \"*.z.a.example\"]\nports = [\"443\"]");
     let policy = compile(&[file("p", &format!("{wild}[[deny]]\nhosts = [\"*.x.a.example\"]\n"))]);
     assert!(!grant(&policy, "x.a.example").over_budget(BudgetKind::Names).is_no_data());
     assert!(grant(&policy, "y.a.example").over_budget(BudgetKind::Names).is_no_data());
+    assert!(grant(&policy, "z.a.example").over_budget(BudgetKind::Names).is_no_data());
+    assert!(!grant(&policy, "c.a.example").over_budget(BudgetKind::Names).is_no_data());
 }
