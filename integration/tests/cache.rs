@@ -110,28 +110,27 @@ fn no_ttl_told_at_any_moment_is_longer_than_what_the_kernel_has_left() {
     let setup = Setup::new(&scene.pod).policy("long.toml", &policy("long", "*.long.web.example", "1h"));
     let _portreeve = setup.policy("capped.toml", &policy("capped", "*.capped.web.example", "4s")).start();
     let watcher = scene.pod.watch();
-    let (start, mut checked, mut answers) = (Instant::now(), 0, 0);
+    let (start, mut checked) = (Instant::now(), 0);
     let mut least: HashMap<&str, u32> = HashMap::new();
-    while start.elapsed() < 12 * SECOND {
+    while start.elapsed() < 12 * SECOND || checked < 150 {
         for name in &names {
+            let asked = Instant::now();
+            let mut told = Vec::new();
             for kind in [Type::A, Type::AAAA] {
-                let asked = Instant::now();
                 let reply = ask(scene.pod.namespace(), (RESOLVER, 53).into(), name, kind, 3 * SECOND).expect("an answer");
-                let address = |record: &hickory_proto::rr::Record| Some((record.data.ip_addr()?, record.ttl));
-                let told: Vec<_> = reply.answers.iter().filter_map(address).collect();
-                assert_eq!(told.len(), if kind == Type::A { 2 } else { 1 }, "{name}: {reply}");
-                scene.expect_covered(name, &told, asked);
-                let ttl = told[0].1;
-                assert!(ttl <= 3600 && (!name.contains("capped") || ttl <= 5), "{name}: told {ttl}");
-                least.entry(name).and_modify(|least| *least = ttl.min(*least)).or_insert(ttl);
-                checked += told.len();
-                answers += 1;
+                told.extend(reply.answers.iter().filter_map(|record| Some((record.data.ip_addr()?, record.ttl))));
             }
+            assert_eq!(told.len(), 3, "{name}: {told:?}");
+            scene.expect_covered(name, &told, asked);
+            for (_, ttl) in &told {
+                assert!(*ttl <= 3600 && (!name.contains("capped") || *ttl <= 5), "{name}: told {ttl}");
+                least.entry(name).and_modify(|least| *least = (*ttl).min(*least)).or_insert(*ttl);
+            }
+            checked += told.len();
         }
     }
-    println!("{checked} addresses in {answers} answers");
+    println!("{checked} addresses checked");
     // It was the cache that spoke, and it counted down.
-    assert!(checked > 150, "{checked} addresses in {answers} answers");
     assert!(least["n4.long.web.example"] <= 30 - 10 && least["n5.long.web.example"] <= 3600 - 10, "{least:?}");
     assert_eq!(asked(&watcher, "n5.long.web.example", A), 1);
 }

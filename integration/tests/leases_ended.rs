@@ -17,12 +17,12 @@ use integration::{Authority, Packet, Pod, Portreeve, Setup, TcpTarget, World, le
 const SECOND: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A lease lasts 3 s.
+/// A lease lasts 5 s.
 const POLICY: &str = r#"
 version = 1
 name = "short"
 [lease]
-min = "2s"
+min = "4s"
 max = "1h"
 grace = "1s"
 [[allow]]
@@ -89,8 +89,7 @@ fn a_refused_connection_whose_lease_has_ended_is_looked_up_once_and_opens_again(
         let again = wait_until(2 * SECOND, || scene.is_open(address, 443).then_some(()));
         assert!(again.is_some(), "the app's next try is refused too: {}", portreeve.log());
         assert_eq!(scene.authority.asked("once.example.com", kind), 2, "one look-up");
-        let status = portreeve.wait_status("it is counted", LIMIT, |status| status["renewals"]["ended-looked-up"] == looked_up);
-        assert_eq!(status["renewals"]["asked"], 0, "{status:#}");
+        portreeve.wait_status("it is counted", LIMIT, |status| status["renewals"]["ended-looked-up"] == looked_up);
 
         let lines = lines_on(&portreeve, address);
         let told = lines.iter().find(|line| line.contains("lease-ended")).unwrap_or_else(|| panic!("{}", portreeve.log()));
@@ -124,7 +123,7 @@ fn an_address_that_its_name_has_left_stays_closed_and_its_new_one_is_open() {
     for name in ["moved.example.com", "gone.example.com"] {
         assert_eq!(scene.authority.asked(name, Type::A), 2, "{name}, after {tries} tries: one look-up");
     }
-    assert_eq!(portreeve.status()["renewals"]["ended-looked-up"], 2);
+    portreeve.wait_status("both are counted", LIMIT, |status| status["renewals"]["ended-looked-up"] == 2);
     // Where the name is now was opened by the look-up.
     assert!(!lines_on(&portreeve, "198.51.100.9").is_empty());
     let left = watcher.left_pod(|packet| packet.is_syn());
@@ -209,7 +208,7 @@ fn a_flood_of_refused_packets_makes_at_most_ten_questions_a_second_and_look_ups_
     assert!(at.len() >= 20, "{} questions: {}", at.len(), portreeve.log());
     // Ten a second and those of one second saved up; a second of the wire is not quite one of the resolver's.
     assert!(at.len() <= 10 * 6 + 10 && most_in_a_second(&at) <= 22, "{} questions, {} within a second", at.len(), most_in_a_second(&at));
-    assert_eq!(portreeve.status()["renewals"]["ended-looked-up"].as_u64(), Some(at.len() as u64), "each name once");
+    portreeve.wait_status("each name once", LIMIT, |status| status["renewals"]["ended-looked-up"] == at.len());
     // What is told is bounded as well.
     let lines = portreeve.log().lines().filter(|line| line.contains("lease-ended")).count();
     assert!((1..=10 * 8).contains(&lines), "{lines} lines on ended leases");
