@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use integration::authority::Type;
 use integration::clients::{connect, dig, echo};
-use integration::{Authority, Pod, Portreeve, Setup, TcpTarget, UdpTarget, World, age, leases, wait_until};
+use integration::{Authority, Behaviour, Pod, Portreeve, Setup, TcpTarget, UdpTarget, World, age, leases, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -194,6 +194,25 @@ fn after_sigkill_of_the_worker_the_names_in_use_are_renewed_by_its_successor_unt
     let closed = wait_until(2 * LEASE, || (!scene.is_leased(USED[0]) && !scene.is_leased(USED[1])).then(|| start.elapsed()));
     assert!(closed.expect("the lease of what is not used goes on") <= LEASE + SECOND, "{closed:?}");
     assert_eq!(scene.asked("api.example.com"), before, "asked though nobody uses it");
+}
+
+#[test]
+fn while_no_upstream_answers_what_is_in_use_stays_open() {
+    let scene = scene();
+    scene.authority.a("api.example.com", &["198.51.100.7"], 1);
+    scene.authority.aaaa("api.example.com", &["2001:db8:ffff::7"], 1);
+    // Long enough for a question that is tried for 4.5 s.
+    let text = POLICY.replace("\"8s\"", "\"16s\"").replace("\"2s\"", "\"4s\"");
+    let portreeve = Setup::new(&scene.pod).policy("pool.toml", &text).start();
+    scene.look_up("api.example.com");
+    scene.authority.behave_always(&[Behaviour::Drop]);
+    let mut connects = Connects::default();
+    connects.go_on(&scene, Instant::now() + 3 * LEASE);
+    connects.expect_no_refusal(100, &portreeve.log());
+    for kind in [Type::A, Type::AAAA] {
+        assert!(scene.authority.asked("api.example.com", kind) >= 2, "it was asked again, in vain");
+    }
+    assert!(connects.renewed().iter().all(|times| *times >= 1), "in the kernel: {:?}", connects.left);
 }
 
 /// Words that go to and fro over one connection until it is dropped.
