@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use integration::authority::Type;
+use integration::authority::{ResponseCode, Type};
 use integration::clients::{Dig, ask, connect, dig};
 use integration::leases;
 use integration::servers::{Nsd, Unbound};
@@ -140,21 +140,23 @@ fn what_is_not_there_is_asked_for_once_in_its_time() {
     let scene = scene("v4only.long A 198.51.100.7");
     let _portreeve = Setup::new(&scene.pod).policy("long.toml", &policy("long", "*.long.web.example", "1h")).start();
     let watcher = scene.pod.watch();
-    let start = Instant::now();
-    for _ in 0..4 {
-        let missing = dig(&scene.pod, &["missing.long.web.example"]);
-        assert_eq!((missing.status.as_str(), missing.answers.len(), missing.soa.is_some()), ("NXDOMAIN", 0, true), "{}", missing.raw);
-        let nodata = dig(&scene.pod, &["v4only.long.web.example", "AAAA"]);
-        assert_eq!((nodata.status.as_str(), nodata.answers.len(), nodata.soa.is_some()), ("NOERROR", 0, true), "{}", nodata.raw);
+    let missing = |name: &str, kind: Type, code: ResponseCode| {
+        let reply = ask(scene.pod.namespace(), (RESOLVER, 53).into(), name, kind, 3 * SECOND).expect("an answer");
+        let soa = reply.authorities.iter().filter(|record| record.record_type() == Type::SOA).count();
+        assert_eq!((reply.metadata.response_code, reply.answers.len(), soa), (code, 0, 1), "{reply}");
+    };
+    let both_asked = || [asked(&watcher, "missing.long.web.example", A), asked(&watcher, "v4only.long.web.example", AAAA)];
+    for times in [1, 2] {
+        let start = Instant::now();
+        for _ in 0..4 {
+            missing("missing.long.web.example", Type::A, ResponseCode::NXDomain);
+            missing("v4only.long.web.example", Type::AAAA, ResponseCode::NoError);
+        }
+        // The SOA says 5 s (RFC 2308 §5), and the wire what came of that.
+        assert!(start.elapsed() < 4 * SECOND, "this machine was too slow to show anything");
+        assert_eq!(both_asked(), [times, times]);
+        std::thread::sleep(6 * SECOND);
     }
-    // The SOA says 5 s (RFC 2308 §5).
-    assert!(start.elapsed() < 4 * SECOND, "this machine was too slow to show anything");
-    let both = || [asked(&watcher, "missing.long.web.example", A), asked(&watcher, "v4only.long.web.example", AAAA)];
-    assert_eq!(both(), [1, 1]);
-    std::thread::sleep((6 * SECOND).saturating_sub(start.elapsed()));
-    assert_eq!(dig(&scene.pod, &["missing.long.web.example"]).status, "NXDOMAIN");
-    assert_eq!(dig(&scene.pod, &["v4only.long.web.example", "AAAA"]).status, "NOERROR");
-    assert_eq!(both(), [2, 2], "asked again when that time is over");
 }
 
 #[test]

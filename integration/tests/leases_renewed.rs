@@ -144,7 +144,7 @@ fn an_app_that_resolved_once_is_never_refused_and_what_nobody_uses_ends() {
     scene.look_up("api.example.com");
     let mut connects = Connects::default();
     connects.go_on(&scene, Instant::now() + 5 * LEASE / 2);
-    connects.expect_no_refusal(100, &portreeve.log());
+    connects.expect_no_refusal(30, &portreeve.log());
     for kind in [Type::A, Type::AAAA] {
         let asked = scene.authority.asked("api.example.com", kind);
         assert!(asked >= 3, "asked {asked} times in two and a half leases");
@@ -185,7 +185,7 @@ fn after_sigkill_of_the_worker_the_names_in_use_are_renewed_by_its_successor_unt
     }
     let before = scene.asked("api.example.com");
     connects.go_on(&scene, Instant::now() + 3 * LEASE / 2);
-    connects.expect_no_refusal(60, &portreeve.log());
+    connects.expect_no_refusal(30, &portreeve.log());
     assert!(scene.asked("api.example.com") > before && portreeve.status()["renewals"]["asked"].as_u64() >= Some(2));
 
     // The same death, and nothing is in use any more: now the lease ends.
@@ -208,7 +208,7 @@ fn while_no_upstream_answers_what_is_in_use_stays_open() {
     scene.authority.behave_always(&[Behaviour::Drop]);
     let mut connects = Connects::default();
     connects.go_on(&scene, Instant::now() + 3 * LEASE);
-    connects.expect_no_refusal(100, &portreeve.log());
+    connects.expect_no_refusal(30, &portreeve.log());
     for kind in [Type::A, Type::AAAA] {
         assert!(scene.authority.asked("api.example.com", kind) >= 2, "it was asked again, in vain");
     }
