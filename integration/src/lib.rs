@@ -14,6 +14,7 @@
     reason = "a crate for tests alone: a failed unwrap is the report"
 )]
 
+pub mod age;
 pub mod attack;
 pub mod attempts;
 pub mod authority;

@@ -160,8 +160,11 @@ impl Fence {
             let place = Place { opening, address: lease.address };
             // Down, not up: what the kernel says is left is all there is.
             let end = self.clock.tick(now.instant.checked_add(lease.left).unwrap_or(now.instant));
+            // How long it was given is not told. Half of it gone is a guess that asks for a name in use rather too early: taken for a
+            // lease that has just begun, one of a few seconds would end before its turn comes.
+            let span = end.since(now.tick).saturating_mul(2);
             for name in element::names(&lease.name) {
-                self.book.record(place, &name, Term { end, span: end.since(now.tick) });
+                self.book.record(place, &name, Term { end, span });
             }
         }
         self.find_sets();

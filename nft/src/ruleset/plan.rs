@@ -34,7 +34,7 @@ pub(crate) const DENIED: &str = "denied";
 pub(crate) const SPOOFED: &str = "spoofed";
 /// Uids that guessed at the proxy's mark a moment ago.
 pub(crate) const GUESSED: &str = "guessed";
-/// Connection entries of redirected questions live 2 s.
+/// Connection entries of redirected questions live a few seconds.
 pub(crate) const DNS_UDP: &str = "dns_udp";
 pub(crate) const DNS_TCP: &str = "dns_tcp";
 
@@ -123,8 +123,9 @@ impl Plan {
         self.objects.push(Object::Counter(Ident::new(DENIED)));
         self.objects.push(Object::Counter(Ident::new(SPOOFED)));
         if extras.ct_timeout {
-            // In libnftnl's order; for TCP only what follows the end of the exchange is shortened.
-            let udp = [2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            // In libnftnl's order. The entry of a question must be there when its answer comes, or the app gets it from an address that it
+            // did not ask: the proxy takes up to 4.5 s, stub resolvers wait for 5. For TCP only what follows the exchange is shortened.
+            let udp = [6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             let tcp = [10, 10, 60, 10, 10, 5, 2, 2, 10, 10, 10];
             self.objects.push(Object::CtTimeout { name: Ident::new(DNS_UDP), protocol: L4::Udp as u8, states: udp });
             self.objects.push(Object::CtTimeout { name: Ident::new(DNS_TCP), protocol: L4::Tcp as u8, states: tcp });
