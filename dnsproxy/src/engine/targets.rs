@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policies::{Grant, Name, Policy};
+use policies::{Grant, Name, Policy, Verdict};
 
 /// The most targets that are known at once; one more takes the place of the one that ends first.
 const MOST: usize = 1024;
@@ -39,6 +39,13 @@ impl Targets {
         if *end < now {
             return None;
         }
-        grant.for_target(name, policy)
+        if grant.generation() == policy.generation() {
+            return grant.for_target(name, policy);
+        }
+        // The answer that led here may be kept by the app beyond a change of policy.
+        match policy.judge(grant.name()) {
+            Verdict::Granted(grant) => grant.for_target(name, policy),
+            Verdict::Refused(_) => None,
+        }
     }
 }
