@@ -256,3 +256,27 @@ fn what_a_srv_record_led_to_outlives_a_reload_that_permits_it() {
         }
     });
 }
+
+/// Two answers of one batch share an address; the one that wants it longer fails for another address.
+#[test]
+fn the_book_has_no_less_time_than_the_kernel_when_an_answer_of_a_batch_fails() {
+    in_namespace(|| {
+        let proxy = Proxy { uid: 5453, mark: 7001, priority: 7002, port: 5453, upstreams: vec!["10.96.0.10:53".parse().unwrap()] };
+        let sizes = Sizes { leases: 2, ..Sizes::default() };
+        let frame = Frame { proxy, raw_guard: RawGuard::Off, log: Log::default(), sizes };
+        let firewall = Firewall::open_with(Options { ownership: Ownership::Shared, ..Options::default() }).unwrap();
+        let mut fence = Fence::establish(firewall, frame, Arc::new(Policy::nothing())).unwrap();
+        fence.load(policy("60s")).unwrap();
+        open(&mut fence, "a.example", &[1, 2], 60).unwrap();
+        let (long, short) = (grant(&fence, "long.example"), grant(&fence, "short.example"));
+        let (both, one) = ([address(1), address(3)], [address(1)]);
+        let wanted =
+            [Wanted { grant: &long, addresses: &both, ttl: seconds(3000) }, Wanted { grant: &short, addresses: &one, ttl: seconds(90) }];
+        let opened = fence.open(wanted.into_iter());
+        assert!(opened[0].is_err() && opened[1].is_ok(), "{opened:?}");
+        let until = opened[1].unwrap().until;
+        let now = Instant::now();
+        let known = ends(&fence, 1, now).into_iter().map(|(_, left)| left).max().unwrap();
+        assert!(now + known >= until, "the kernel was told {:?}, the book has {known:?}", until - now);
+    });
+}
