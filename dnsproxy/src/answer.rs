@@ -241,7 +241,11 @@ fn written(wanted: &Wanted, answers: Vec<Record>, authorities: Vec<Record>, mark
     message.answers = answers;
     message.authorities = authorities;
     let octets = message.to_vec().map_err(|_| Unusable::Unreadable)?;
-    let octets = octets.get(wanted.begin..).ok_or(Unusable::Unreadable)?.into();
+    let octets: Box<[u8]> = octets.get(wanted.begin..).ok_or(Unusable::Unreadable)?.into();
+    // The encoder leaves out without a word what does not fit: names that were compressed when they came may not be any longer.
+    if body::records(&octets).count() != usize::from(counts.0) + usize::from(counts.1) {
+        return Err(Unusable::Unreadable);
+    }
     Ok(Body { octets, answers: counts.0, authorities: counts.1, marks })
 }
 

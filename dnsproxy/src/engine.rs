@@ -123,13 +123,15 @@ impl<G: Gate, O: Observer> Engine<G, O> {
         for errand in (0..QUEUE).map_while(|_| self.errands.next()) {
             match errand {
                 Errand::Job(job) => core.with_gate(job),
-                Errand::Query(bytes, line) => core.handle(&bytes, Route::Tcp(line), asking, outboxes),
                 Errand::Refresh(name, six) => core.refresh(&name, six, asking),
                 Errand::Upstreams(servers) => asking.set_servers(&servers, now),
                 Errand::Ipv6(reachable) => core.ipv6 = reachable,
                 // Who asked may be gone.
                 Errand::Health(to) => drop(to.try_send(asking.health(now))),
             }
+        }
+        for (bytes, line) in (0..QUEUE).map_while(|_| self.errands.query()) {
+            core.handle(&bytes, Route::Tcp(line), asking, outboxes);
         }
     }
 

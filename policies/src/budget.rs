@@ -16,7 +16,7 @@ pub struct BudgetTerms {
 
 impl Default for BudgetTerms {
     /// 600 names: ten new ones a second, minute after minute, is more than an app does that talks to buckets, tenants or shards below a
-    /// wildcard; the same name asked again counts once. 32 KiB: the same 600 names at 54 octets, which is long for a name that
+    /// wildcard; the same name asked again counts once, and 4 octets each time that it is asked upstream. 32 KiB: the same 600 names at 54 octets, which is long for a name that
     /// people or providers make. A tunnel fills each name to its 254 octets, and so gets 129 of them: under 340 octets a second after
     /// base32. 63 octets: any label, since storage accounts and certificates' validation names come close to it.
     fn default() -> Self {

@@ -126,6 +126,7 @@ impl Drafts {
                     has_hosts: draft.has_hosts,
                     scope: Scope::default(),
                     rights: rule.rights.clone(),
+                    srv_targets: rule.srv_targets,
                 });
             }
         }

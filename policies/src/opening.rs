@@ -53,6 +53,8 @@ pub struct Opening {
     pub has_hosts: bool,
     pub(crate) scope: Scope,
     pub(crate) rights: AddressRights,
+    /// Whether the targets of its names' SRV records are granted along.
+    pub(crate) srv_targets: bool,
 }
 
 impl Opening {

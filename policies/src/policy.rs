@@ -2,6 +2,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
+    address,
     budget::{Budget, BudgetId, BudgetTerms},
     date::Date,
     explain::NearestMiss,
@@ -148,6 +149,21 @@ impl Policy {
     /// One opening. `None` for an index of another generation that this one does not reach.
     pub fn opening(&self, index: OpeningIndex) -> Option<&Opening> {
         self.inner.openings.get(index.get())
+    }
+
+    /// Where an address of a SRV record's target stays open over a reload that was opened under `older`, an opening of the policy before: the
+    /// names that led there are still granted, and nothing holds the target or the address. `None` where that is not so for sure.
+    pub fn keeps_target(&self, older: &Opening, target: &Name, address: IpAddr) -> Option<OpeningIndex> {
+        let index = (0..).map(OpeningIndex).zip(self.openings()).find(|(_, opening)| opening.key == older.key)?.0;
+        let opening = self.opening(index)?;
+        let in_cluster = self.inner.is_in_cluster(target.as_wire());
+        let kept = older.srv_targets
+            && opening.srv_targets
+            && opening.covers(older)
+            && self.inner.bounds.ports_of(target).covers(&opening.ports)
+            && self.inner.denied_wholly(address).is_none()
+            && address::kind_of(address).is_none_or(|kind| opening.rights.permit(address, kind, in_cluster));
+        kept.then_some(index)
     }
 
     /// What is held whatever was opened: `[[deny]] cidrs`, and the clouds' metadata addresses unless a rule lists them.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nft::{Answers, Firewall, InstallError, Lease, OpeningHandle};
-use policies::{Policy, Verdict};
+use policies::{Name, OpeningIndex, Policy, Reason, Verdict};
 
 use self::ids::RuleIds;
 use self::past::PastLeases;
@@ -24,7 +24,7 @@ use self::plan::{Now, Plans};
 use self::renewal::Renewals;
 use self::ruleset::Frame;
 pub use self::view::FenceView;
-use crate::addressbook::{AddressBook, Clock, Place, Term, Tick, element};
+use crate::addressbook::{AddressBook, Clock, Element, Place, Term, Tick, element};
 
 /// The most leases of one pod, over all rules: 135 bytes each in the kernel, about as much here.
 pub const MOST_LEASES: usize = 32_768;
@@ -239,8 +239,12 @@ impl Fence {
         for element in self.book.live(now) {
             let address = element.address();
             for named in element.names().filter(|named| named.term.end > now) {
-                let Verdict::Granted(grant) = policy.judge(&named.name) else { continue };
-                for index in grant.openings_for(address) {
+                let indices: Vec<_> = match policy.judge(&named.name) {
+                    Verdict::Granted(grant) => grant.openings_for(address).collect(),
+                    Verdict::Refused(refusal) if refusal.reason() == Reason::Denied => continue,
+                    Verdict::Refused(_) => self.kept_target(element, &named.name, policy).into_iter().collect(),
+                };
+                for index in indices {
                     let Ok(opening) = u32::try_from(index.get()) else { continue };
                     let place = Place { opening, address };
                     if book.find(place).is_none() {
@@ -255,6 +259,16 @@ impl Fence {
             }
         }
         book
+    }
+
+    /// The opening under which a lease goes on that no rule gives its name: it is a SRV record's target, which the answer led to.
+    fn kept_target(&self, element: &Element, name: &Name, policy: &Policy) -> Option<OpeningIndex> {
+        let older = self.policy.openings().get(element.place().opening as usize)?;
+        // A name that the policy of before gives is no target: the new one takes it away.
+        match self.policy.judge(name) {
+            Verdict::Refused(_) => policy.keeps_target(older, name, element.address()),
+            Verdict::Granted(_) => None,
+        }
     }
 
     /// Where the leases of a place of the book go; `None` for an opening that takes none.

@@ -166,9 +166,8 @@ impl Prepared {
 
         let asked = proxy.handle();
         let tell = Box::new(move |upstreams| {
-            if let Err(error) = asked.set_upstreams(upstreams) {
-                tracing::error!(%error, "the resolvers of before go on being asked");
-            }
+            let taken = asked.set_upstreams(upstreams);
+            taken.inspect_err(|error| tracing::error!(%error, "the resolvers of before go on being asked")).is_ok()
         });
         let followed = Followed { file: self.resolvers, tell };
         let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone(), Some(followed));

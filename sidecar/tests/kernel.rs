@@ -223,3 +223,60 @@ fn a_pod_has_an_ipv6_route_when_one_leads_out() {
         assert!(sidecar::surroundings::has_ipv6_route());
     });
 }
+
+/// What an answer led to is not named in any policy: a reload that still permits the record keeps it, one that does not cuts it.
+#[test]
+fn what_a_srv_record_led_to_outlives_a_reload_that_permits_it() {
+    in_namespace(|| {
+        let compiled = |more: &str| {
+            let rule = "[[allow]]\nname = \"sip\"\nhosts = [\"_sip._udp.example\"]\nports = [\"443/udp\"]\n";
+            let text = format!("version = 1\nname = \"p\"\n{rule}{more}");
+            let file = policies::parse(&Source::new("p.toml", text)).file.unwrap();
+            Arc::new(Policy::compile(&[file], &Pod::default(), &Surroundings::stand_in(Date::new(2026, 6, 1).unwrap())).unwrap())
+        };
+        let mut fence = fence(compiled("srv-targets = true\n"));
+        let target = grant(&fence, "_sip._udp.example").for_target(&name("target.example"), fence.policy()).unwrap();
+        let wanted = Wanted { grant: &target, addresses: &[address(1)], ttl: seconds(300) };
+        fence.open(std::iter::once(wanted)).remove(0).unwrap();
+        assert!(is_open(1));
+        let other = "[[allow]]\nname = \"other\"\nhosts = [\"other.example\"]\nports = [\"1\"]\n";
+        fence.load(compiled(&format!("srv-targets = true\n{other}"))).unwrap();
+        assert!(is_open(1), "a lease that is permitted still was lost");
+        run("nft", &["delete", "table", "inet", "portreeve"]);
+        fence.tend();
+        assert!(is_open(1), "the lease did not go back with the table");
+        for (holds, more) in [(true, "srv-targets = true\n[[deny]]\nhosts = [\"target.example\"]\n"), (true, "")] {
+            let target = grant(&fence, "_sip._udp.example").for_target(&name("target.example"), fence.policy()).unwrap();
+            let wanted = Wanted { grant: &target, addresses: &[address(1)], ttl: seconds(300) };
+            fence.open(std::iter::once(wanted)).remove(0).unwrap();
+            assert_eq!(is_open(1), holds);
+            fence.load(compiled(more)).unwrap();
+            assert!(!is_open(1), "{more}");
+            fence.load(compiled("srv-targets = true\n")).unwrap();
+        }
+    });
+}
+
+/// Two answers of one batch share an address; the one that wants it longer fails for another address.
+#[test]
+fn the_book_has_no_less_time_than_the_kernel_when_an_answer_of_a_batch_fails() {
+    in_namespace(|| {
+        let proxy = Proxy { uid: 5453, mark: 7001, priority: 7002, port: 5453, upstreams: vec!["10.96.0.10:53".parse().unwrap()] };
+        let sizes = Sizes { leases: 2, ..Sizes::default() };
+        let frame = Frame { proxy, raw_guard: RawGuard::Off, log: Log::default(), sizes };
+        let firewall = Firewall::open_with(Options { ownership: Ownership::Shared, ..Options::default() }).unwrap();
+        let mut fence = Fence::establish(firewall, frame, Arc::new(Policy::nothing())).unwrap();
+        fence.load(policy("60s")).unwrap();
+        open(&mut fence, "a.example", &[1, 2], 60).unwrap();
+        let (long, short) = (grant(&fence, "long.example"), grant(&fence, "short.example"));
+        let (both, one) = ([address(1), address(3)], [address(1)]);
+        let wanted =
+            [Wanted { grant: &long, addresses: &both, ttl: seconds(3000) }, Wanted { grant: &short, addresses: &one, ttl: seconds(90) }];
+        let opened = fence.open(wanted.into_iter());
+        assert!(opened[0].is_err() && opened[1].is_ok(), "{opened:?}");
+        let until = opened[1].unwrap().until;
+        let now = Instant::now();
+        let known = ends(&fence, 1, now).into_iter().map(|(_, left)| left).max().unwrap();
+        assert!(now + known >= until, "the kernel was told {:?}, the book has {known:?}", until - now);
+    });
+}

@@ -11,6 +11,13 @@ use policies::{Budget, BudgetKind};
 /// The time that budgets speak of: any minute, not one of the clock.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// What a question costs, in octets, whose name went up within the last minute: which of the known names it has, its type (16 bits) and its
+/// two flags can carry data as well, where the zone lets nothing be kept. It is less than this, with up to 2¹⁴ names.
+const AGAIN: usize = 4;
+
+/// Such questions are counted together that come within this time of each other, so that what is remembered stays bounded by the names.
+const TOGETHER: Duration = Duration::from_secs(1);
+
 /// What was spent of each budget of one generation of the policy.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets {
@@ -22,15 +29,16 @@ pub(crate) struct Budgets {
 /// What was spent of one budget in the last minute. Bounded by the names that the budget has.
 #[derive(Debug, Default)]
 struct Spent {
-    /// When each name went up, its fingerprint and its octets; the oldest first.
-    recent: VecDeque<(Instant, u64, usize)>,
+    /// When each name went up, its fingerprint and its octets, the oldest first; without fingerprint, questions for known names, and when the
+    /// last of them may have been.
+    recent: VecDeque<(Instant, Option<u64>, usize)>,
     names: HashSet<u64>,
     octets: usize,
 }
 
 impl Budgets {
-    /// Takes what a question for `name` costs, under the policy of this generation. A name that went up within the last minute costs nothing:
-    /// it tells nobody anything new. Nor does what was kept, which is not asked for at all.
+    /// Takes what a question for `name` costs, under the policy of this generation: one of the names and its octets, or [`AGAIN`] octets where
+    /// the name went up within the last minute already. What was kept is not asked for and costs nothing.
     ///
     /// # Errors
     ///
@@ -51,7 +59,7 @@ impl Budgets {
         spent.forget(now);
         let fingerprint = self.hasher.hash_one(name);
         if spent.names.contains(&fingerprint) {
-            return Ok(());
+            return spent.again(budget, now);
         }
         if spent.names.len() >= budget.names as usize {
             return Err(BudgetKind::Names);
@@ -60,7 +68,7 @@ impl Budgets {
             return Err(BudgetKind::Bytes);
         }
         spent.names.insert(fingerprint);
-        spent.recent.push_back((now, fingerprint, name.len()));
+        spent.recent.push_back((now, Some(fingerprint), name.len()));
         spent.octets += name.len();
         Ok(())
     }
@@ -71,9 +79,24 @@ impl Spent {
     fn forget(&mut self, now: Instant) {
         while let Some(&(_, fingerprint, octets)) = self.recent.front().filter(|(at, ..)| now.saturating_duration_since(*at) >= MINUTE) {
             self.recent.pop_front();
-            self.names.remove(&fingerprint);
-            self.octets -= octets;
+            if let Some(fingerprint) = fingerprint {
+                self.names.remove(&fingerprint);
+            }
+            self.octets = self.octets.saturating_sub(octets);
         }
+    }
+
+    /// Takes what a question for a known name costs.
+    fn again(&mut self, budget: &Budget, now: Instant) -> Result<(), BudgetKind> {
+        if self.octets + AGAIN > budget.bytes as usize {
+            return Err(BudgetKind::Bytes);
+        }
+        match self.recent.back_mut() {
+            Some((end, None, octets)) if now <= *end => *octets += AGAIN,
+            _ => self.recent.push_back((now + TOGETHER, None, AGAIN)),
+        }
+        self.octets += AGAIN;
+        Ok(())
     }
 }
 

@@ -15,15 +15,14 @@ use policies::Name;
 use super::waiting::Line;
 use crate::asking::UpstreamHealth;
 
-/// How many may wait; one more is turned away.
+/// How many questions may wait, and how many of all else; one more is turned away. Apart, as it is the app that chooses how many it asks: no
+/// flood of its keeps a change of policy out.
 pub(crate) const QUEUE: usize = 256;
 
 /// Something to do between two rounds.
 pub(crate) enum Errand<G> {
     /// Something with the gate.
     Job(Box<dyn FnOnce(&mut G) + Send>),
-    /// A message out of a connection.
-    Query(Vec<u8>, Line),
     /// Asks for the addresses of a name anew, though nobody waits: A, or AAAA.
     Refresh(Name, bool),
     /// Other upstreams.
@@ -34,16 +33,17 @@ pub(crate) enum Errand<G> {
     Health(SyncSender<Vec<UpstreamHealth>>),
 }
 
-/// Hands errands over; its clones share the queue.
+/// Hands errands over; its clones share the queues.
 pub(crate) struct Desk<G> {
     errands: SyncSender<Errand<G>>,
+    queries: SyncSender<(Vec<u8>, Line)>,
     waker: Arc<Waker>,
     stop: Arc<AtomicBool>,
 }
 
 impl<G> Clone for Desk<G> {
     fn clone(&self) -> Self {
-        Self { errands: self.errands.clone(), waker: Arc::clone(&self.waker), stop: Arc::clone(&self.stop) }
+        Self { errands: self.errands.clone(), queries: self.queries.clone(), waker: Arc::clone(&self.waker), stop: Arc::clone(&self.stop) }
     }
 }
 
@@ -68,9 +68,9 @@ pub enum NotTaken {
 impl<G> Desk<G> {
     /// A desk whose errands wake the thread that waits by `waker`.
     pub(crate) fn new(waker: Arc<Waker>) -> (Self, Taken<G>) {
-        let (errands, taken) = sync_channel(QUEUE);
+        let ((errands, taken), (queries, asked)) = (sync_channel(QUEUE), sync_channel(QUEUE));
         let stop = Arc::new(AtomicBool::new(false));
-        (Self { errands, waker, stop: Arc::clone(&stop) }, Taken { errands: taken, stop })
+        (Self { errands, queries, waker, stop: Arc::clone(&stop) }, Taken { errands: taken, queries: asked, stop })
     }
 
     /// Wakes the thread, and what wakes it.
@@ -86,7 +86,16 @@ impl<G> Desk<G> {
 
     /// Hands one over.
     pub(crate) fn hand(&self, errand: Errand<G>) -> Result<(), NotTaken> {
-        self.errands.try_send(errand).map_err(|error| match error {
+        self.taken(self.errands.try_send(errand))
+    }
+
+    /// Hands over a message out of a connection.
+    pub(crate) fn ask(&self, message: Vec<u8>, line: Line) -> Result<(), NotTaken> {
+        self.taken(self.queries.try_send((message, line)))
+    }
+
+    fn taken<T>(&self, sent: Result<(), TrySendError<T>>) -> Result<(), NotTaken> {
+        sent.map_err(|error| match error {
             TrySendError::Full(_) => NotTaken::Busy,
             TrySendError::Disconnected(_) => NotTaken::Ended,
         })?;
@@ -99,6 +108,7 @@ impl<G> Desk<G> {
 /// The other side of the desk: what the resolver's thread takes from it.
 pub(crate) struct Taken<G> {
     errands: Receiver<Errand<G>>,
+    queries: Receiver<(Vec<u8>, Line)>,
     stop: Arc<AtomicBool>,
 }
 
@@ -106,6 +116,11 @@ impl<G> Taken<G> {
     /// The next errand, if one waits.
     pub(crate) fn next(&self) -> Option<Errand<G>> {
         self.errands.try_recv().ok()
+    }
+
+    /// The next message out of a connection, if one waits.
+    pub(crate) fn query(&self) -> Option<(Vec<u8>, Line)> {
+        self.queries.try_recv().ok()
     }
 
     /// Whether the end was asked for.

@@ -15,10 +15,7 @@ use tokio::{
 
 use crate::{
     config::Limits,
-    engine::{
-        errand::{Desk, Errand},
-        waiting::Line,
-    },
+    engine::{errand::Desk, waiting::Line},
     query::MAX_QUERY,
     stats::Counters,
 };
@@ -100,7 +97,7 @@ async fn connection<G: Send + 'static>(stream: TcpStream, client: SocketAddr, mu
             }
         };
         let Ok(Ok(Some(bytes))) = read else { break };
-        if shared.desk.hand(Errand::Query(bytes, Line::new(client, permit))).is_err() {
+        if shared.desk.ask(bytes, Line::new(client, permit)).is_err() {
             // A stream has no loss that a client would wait out: the end of the connection is the sign to ask again.
             shared.counters.dropped_over_limit.one();
             break;

@@ -8,7 +8,7 @@ use policies::{BudgetKind, Reason};
 use crate::{
     gate::{Says, ScriptedGate},
     upstream::ScriptedUpstream,
-    world::{World, addresses, extended_error},
+    world::{World, addresses, extended_error, question_edns},
 };
 
 fn policy(budget: &str) -> String {
@@ -86,4 +86,21 @@ async fn a_label_that_is_too_long_is_refused() {
     assert!(!is_answered(&world, "thirteen-char.example.net.").await);
     assert!(!is_answered(&world, "a.thirteen-char.example.net.").await);
     assert_eq!((world.handle.stats().over_budget, upstream.questions()), (2, 1));
+}
+
+/// Of a zone that lets nothing be kept, known names come up again and again; type, flags and order carry data then.
+#[tokio::test]
+async fn known_names_with_other_types_and_flags_are_no_way_around_the_budget() {
+    let upstream = ScriptedUpstream::with_ttl(0).await;
+    let world = world("names = 1, bytes = 300", &upstream).await;
+    assert!(is_answered(&world, "a.example.net.").await);
+    let mut refused = 0;
+    for rtype in 1000..1100 {
+        let query = question_edns("a.example.net.", RecordType::from(rtype), rtype % 2 == 0);
+        let reply = world.send(&query).await.unwrap();
+        refused += usize::from(extended_error(&reply).is_some_and(|(code, _)| code == 15));
+        println!("{rtype} {:?} {:?}", reply.metadata.response_code, extended_error(&reply));
+    }
+    assert!(refused > 0, "{} questions went up", upstream.seen().len());
+    assert_eq!((upstream.seen().len(), world.handle.stats().over_budget), (101 - refused, refused as u64));
 }

@@ -6,12 +6,15 @@ use std::{
 };
 
 use dnsproxy::{NotTaken, RecordType, ResponseCode};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     gate::{Says, ScriptedGate},
     upstream::{ScriptedUpstream, address, answer_with},
-    world::{POLICY, World, addresses, ip, policy, question, receive},
+    world::{POLICY, World, addresses, ip, policy, question, receive, write_framed},
 };
 
 const NAME: &str = "www.example.com.";
@@ -162,4 +165,24 @@ async fn after_the_end_nothing_is_taken_and_nobody_hangs() {
     assert_eq!(world.handle.refresh("www.example.com".parse().unwrap(), false), Err(NotTaken::Ended));
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(world.handle.stats().queries, 0, "the counters stay");
+}
+
+/// The app chooses how many questions it sends over how many connections; a change of policy has its turn all the same.
+#[tokio::test]
+async fn a_flood_of_questions_over_tcp_does_not_keep_jobs_out() {
+    let world = World::start(&[ScriptedUpstream::honest().await.address], open()).await;
+    world.round().await;
+    world.handle.post(|_| std::thread::sleep(Duration::from_millis(800))).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(world.addresses[0]).await.unwrap();
+        for n in 0..16 {
+            write_framed(&mut stream, &question(&format!("n{n}.example.org."), RecordType::A)).await;
+        }
+        streams.push(stream);
+    }
+    let flooded = world.handle.clone();
+    until("the queue is not full", || flooded.stats().dropped_over_limit > 0).await;
+    assert_eq!(world.handle.with_gate(|_| ()).await, Ok(()));
+    drop(streams);
 }

@@ -151,3 +151,30 @@ async fn a_ttl_with_the_top_bit_set_is_zero() {
     let (_, reply) = ask(&upstream).await;
     assert_eq!(reply.answers[0].ttl, 0);
 }
+
+/// Names that were compressed when they came take more room when they are written anew: what does not fit is never counted as told.
+#[tokio::test]
+async fn an_answer_that_grows_beyond_a_message_is_not_told_by_half() {
+    let upstream = ScriptedUpstream::start(|seen| {
+        let mut message = bytes(&empty_answer(seen));
+        if !seen.tcp {
+            message[2] |= 0x02;
+            return vec![Act::Send(message)];
+        }
+        message.truncate(12 + "www.example.com.".len() + 1 + 4);
+        message[6..12].copy_from_slice(&[2000_u16.to_be_bytes(), [0, 0], [0, 0]].concat());
+        let target = u16::try_from(message.len() + 18).unwrap() | 0xc000;
+        for n in 0..2000_u16 {
+            let name = if n == 0 { [[&[63][..], &[b'x'; 63]].concat().repeat(3), vec![0]].concat() } else { target.to_be_bytes().to_vec() };
+            message.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 1, 0]);
+            message.extend(u16::try_from(name.len() + 6).unwrap().to_be_bytes());
+            message.extend([0, 0, 0, 0, 1, 187]);
+            message.extend(name);
+        }
+        vec![Act::Send(message)]
+    })
+    .await;
+    let world = World::start(&[upstream.address], ScriptedGate::always(Says::Yes(Duration::from_secs(3600)))).await;
+    let reply = world.ask_tcp(&question("www.example.com.", RecordType::SRV)).await;
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::ServFail, 0));
+}

@@ -93,6 +93,16 @@ async fn a_target_is_permitted_for_the_time_of_its_record_and_not_after() {
     }
 }
 
+/// The app keeps the SRV record as long as its TTL says, and asks for the target alone then.
+#[tokio::test]
+async fn a_target_stays_permitted_over_a_change_of_policy_that_permits_its_service() {
+    let upstream = service(60).await;
+    let world = World::under(&with_service(true), &[upstream.address], open()).await;
+    world.ask(SERVICE, RecordType::SRV).await;
+    world.set_policy(&with_service(true).replace("\"443\"", "\"8443\""));
+    assert_eq!(addresses(&world.ask("db1.provider.example.", RecordType::A).await).len(), 1);
+}
+
 #[tokio::test]
 async fn what_was_kept_of_a_service_gives_its_targets_no_new_time() {
     let upstream = service(6).await;

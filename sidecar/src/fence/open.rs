@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use dnsproxy::{OpenError, Opened};
 use nft::{Answers, Change, CommitError};
 
-use super::plan::{Now, Plans, Wanted};
+use super::plan::{Now, Plan, Plans, Wanted};
 use super::{Fence, MOST_LEASES};
-use crate::addressbook::element;
+use crate::addressbook::{Term, element};
 
 /// From here on the book is swept as a whole before an answer is told that there is no room.
 const NEARLY_FULL: usize = MOST_LEASES - 1024;
@@ -63,6 +63,7 @@ impl Fence {
         }
         let mut outcomes = self.commit(&plans, wanted.clone(), now).into_iter();
         let opened = wanted
+            .clone()
             .zip(plans.iter())
             .map(|(answer, plan)| {
                 let plan = plan.as_ref().map_err(|why| self.not_planned(*why))?;
@@ -78,10 +79,28 @@ impl Fence {
                 // An answer always has an address and a grant an opening; were there none, no time at all is promised.
                 Ok(Opened { until: plan.until.map_or(now.instant, |until| self.clock.instant(until)) })
             })
-            .collect();
+            .collect::<Vec<_>>();
+        if opened.iter().any(Result::is_err) {
+            self.note_shared(&plans, &opened, wanted);
+        }
         self.plans = plans;
         self.make_sure();
         opened
+    }
+
+    /// Where an answer was opened for as long as another one of its batch needs, and that one was not opened: the kernel has the longer time, so
+    /// the book must have it too. To a lease that it believes to have ended it would plainly add, which does not start the time anew.
+    fn note_shared<'a>(&mut self, plans: &Plans, opened: &[Result<Opened, NotOpened>], wanted: impl Iterator<Item = Wanted<'a>>) {
+        let done = wanted.zip(plans.iter()).zip(opened).filter(|(_, outcome)| outcome.is_ok());
+        for (answer, plan) in done.filter_map(|((answer, plan), _)| Some((answer, plan.as_ref().ok()?))) {
+            for step in plans.steps(plan) {
+                if let Some((_, end)) = step.change
+                    && self.book.find(step.place).is_none_or(|element| element.until() < end)
+                {
+                    self.book.record(step.place, answer.grant.name(), Term { end, ..step.term });
+                }
+            }
+        }
     }
 
     /// Sends the plans' changes; an outcome for each plan that has any.
@@ -89,18 +108,28 @@ impl Fence {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let mut label = String::with_capacity(64);
-        for (answer, plan) in wanted.zip(plans.iter()) {
-            let Some(plan) = plan.as_ref().ok().filter(|plan| plan.changes > 0) else { continue };
+        // Those whose opening has no sets: what stands is not the ruleset of the policy in force, and nothing opens by it.
+        let mut homeless = Vec::new();
+        let changed = |(answer, plan)| Some((answer, Result::as_ref(plan).ok().filter(|plan: &&Plan| plan.changes > 0)?));
+        for (number, (answer, plan)) in wanted.zip(plans.iter()).filter_map(changed).enumerate() {
+            let changes = || plans.steps(plan).iter().filter_map(|step| Some((step, step.change?)));
+            if changes().any(|(step, _)| self.sets(step.place).is_none()) {
+                homeless.push(number);
+                continue;
+            }
             batch.begin();
-            for step in plans.steps(plan) {
-                let (Some((kind, end)), Some(opening)) = (step.change, self.sets(step.place)) else { continue };
+            for (step, (kind, end)) in changes() {
+                let Some(opening) = self.sets(step.place) else { continue };
                 label.clear();
                 element::write_label(&mut label, answer.grant.name(), self.book.find(step.place), now.tick);
                 let timeout = self.clock.instant(end).saturating_duration_since(now.instant);
                 batch.push(Change { opening, address: step.place.address, name: &label, timeout, kind });
             }
         }
-        let outcomes = self.send(&batch);
+        let mut outcomes = self.send(&batch);
+        for number in homeless {
+            outcomes.insert(number.min(outcomes.len()), Err(NotOpened::Stale));
+        }
         self.batch = batch;
         outcomes
     }
@@ -141,3 +170,6 @@ impl Fence {
         NotOpened::Failed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Followed {
     /// The file.
     pub file: ResolverFile,
-    /// Told when the ruleset lets them be asked.
-    pub tell: Box<dyn Fn(Vec<SocketAddr>) + Send>,
+    /// Told when the ruleset lets them be asked; whether that was taken.
+    pub tell: Box<dyn Fn(Vec<SocketAddr>) -> bool + Send>,
 }
 
 /// The task that reloads.
@@ -122,12 +122,13 @@ impl Reloader {
             file.look_again();
             return self.loader.forget();
         }
+        if upstreams.is_some_and(|upstreams| !tell(upstreams)) {
+            // The ruleset lets only the others be asked by now: again at the next look, until they are.
+            return self.loader.forget();
+        }
         let servers = conf.nameservers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         tracing::info!(servers, search = conf.search.len(), "resolv.conf has changed, and is followed");
         file.took(conf);
-        if let Some(upstreams) = upstreams {
-            tell(upstreams);
-        }
         if let Some(loaded) = loaded {
             self.told(&loaded);
         }

@@ -1,0 +1,46 @@
+//! What the kernel was not asked for is never said to be open, whatever ruleset stands there. On a real kernel, in a namespace of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dnsproxy::OpenError;
+use nft::{Firewall, Log, Options, Ownership, Proxy, RawGuard, Sizes};
+use nix::sched::{CloneFlags, unshare};
+use policies::{Date, Name, Pod, Policy, Source, Surroundings, Verdict};
+
+use super::Fence;
+use crate::fence::Wanted;
+use crate::fence::ruleset::Frame;
+
+fn policy(rule: &str) -> Arc<Policy> {
+    let text = format!("version = 1\nname = \"p\"\n[[allow]]\nname = \"{rule}\"\nhosts = [\"*.example\"]\nports = [\"443\"]\n");
+    let file = policies::parse(&Source::new("p.toml", text)).file.unwrap();
+    Arc::new(Policy::compile(&[file], &Pod::default(), &Surroundings::stand_in(Date::new(2026, 6, 1).unwrap())).unwrap())
+}
+
+fn fence(policy: Arc<Policy>) -> Fence {
+    let proxy = Proxy { uid: 5453, mark: 7001, priority: 7002, port: 5453, upstreams: vec!["10.96.0.10:53".parse().unwrap()] };
+    let frame = Frame { proxy, raw_guard: RawGuard::Off, log: Log::default(), sizes: Sizes::default() };
+    let firewall = Firewall::open_with(Options { ownership: Ownership::Shared, ..Options::default() }).unwrap();
+    let mut fence = Fence::establish(firewall, frame, Arc::new(Policy::nothing())).unwrap();
+    fence.load(policy).unwrap();
+    fence
+}
+
+#[test]
+fn nothing_is_said_to_be_open_by_a_rule_that_the_kernel_does_not_have() {
+    let body = || {
+        assert!(unshare(CloneFlags::CLONE_NEWNET).is_ok(), "this test makes a network namespace: run it as root");
+        let mut fence = fence(policy("before"));
+        // A reload whose acknowledgement was lost, and which the kernel did after all.
+        let _other = self::fence(policy("after"));
+        fence.lose_word();
+        let policy = fence.policy().clone();
+        let Verdict::Granted(grant) = policy.judge(&Name::parse("a.example").unwrap()) else { panic!("refused") };
+        let wanted = Wanted { grant: &grant, addresses: &[[198, 51, 100, 1].into()], ttl: Duration::from_secs(60) };
+        let opened = fence.open(std::iter::once(wanted)).remove(0);
+        assert_eq!(opened.map(|opened| opened.until), Err(OpenError::Stale));
+        assert_eq!(fence.view().leases, 0);
+    };
+    std::thread::spawn(body).join().unwrap();
+}
