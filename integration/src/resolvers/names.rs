@@ -10,7 +10,7 @@ const RULES: usize = 8;
 /// Names that are asked for again and again.
 pub(super) const HOT: usize = 100;
 /// Further keys of each rule with a wildcard, a line each: what a policy must say to permit this many names in a minute.
-const BUDGET: &str = "";
+const BUDGET: &str = "budget = { names = 100000, bytes = 16777216 }\n";
 /// The zone of it all; not below `test`, which Unbound answers by itself.
 pub(super) const ZONE: &str = "bench.example";
 
