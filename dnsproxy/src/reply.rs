@@ -170,7 +170,8 @@ impl<'a> Reply<'a> {
         out.extend_from_slice(section);
         let (answers, authorities) = self.put_records(limit.saturating_sub(opt.map_or(0, |opt| opt.length())), section, out);
         if let Some(place) = out.get_mut(counts..counts + 4) {
-            place.copy_from_slice(&[answers.to_be_bytes(), authorities.to_be_bytes()].concat());
+            let ([answers0, answers1], [authorities0, authorities1]) = (answers.to_be_bytes(), authorities.to_be_bytes());
+            place.copy_from_slice(&[answers0, answers1, authorities0, authorities1]);
         }
         if (answers, authorities) != (self.records.answers, self.records.authorities)
             && let Some(flags) = out.get_mut(2)

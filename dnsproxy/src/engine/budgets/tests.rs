@@ -58,6 +58,29 @@ impl World {
 }
 
 #[test]
+fn a_minute_that_began_between_two_moments_is_none_too_short() {
+    let mut world = World::new("names = 2");
+    assert_eq!(world.take("a.one.example"), Ok(()));
+    world.now += Duration::from_micros(900);
+    assert_eq!(world.take("b.one.example"), Ok(()));
+    world.now += 60 * SECOND - Duration::from_micros(800);
+    assert_eq!(world.take("c.one.example"), Ok(()), "the first is a minute old");
+    assert_eq!(world.take("d.one.example"), Err(BudgetKind::Names), "the second lacks 800 microseconds");
+}
+
+#[test]
+fn after_weeks_of_rest_a_budget_is_whole() {
+    // Moments come round after 49 days, and look as if they were to come after 24.
+    for days in [1, 30, 50] {
+        let mut world = World::new("names = 1");
+        assert_eq!(world.take("a.one.example"), Ok(()));
+        world.now += days * 86_400 * SECOND;
+        assert_eq!(world.take("b.one.example"), Ok(()), "after {days} days");
+        assert_eq!(world.take("c.one.example"), Err(BudgetKind::Names));
+    }
+}
+
+#[test]
 fn the_window_slides_name_by_name() {
     let mut world = World::new("names = 2");
     assert_eq!(world.take("a.one.example"), Ok(()));
