@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hickory_proto::rr::RecordType;
-use policies::{Grant, HttpsRecords, Name, Policy, Reason, Refusal, Verdict};
+use policies::{Grant, HttpsRecords, Judged, Name, Policy, Reason, Refusal};
 
 use super::{
     budgets::Budgets,
@@ -164,8 +164,6 @@ impl<G: Gate, O: Observer> Core<G, O> {
             let told = Told::of(&reply, now, Outcome::Again, Source::Cache);
             return self.deliver(route, message, Some(told), outboxes);
         }
-        // A name that is too long for a policy is too long for the wire, and was turned away.
-        let Ok(name) = Name::from_wire(asker.question.name) else { return };
         if asker.question.rtype == reverse::PTR
             && let Some(names) = self.names(asker.question)
         {
@@ -173,9 +171,11 @@ impl<G: Gate, O: Observer> Core<G, O> {
             self.counters.reverse.one();
             return self.send(asker, route, &Reply::of(&body, ttl), now, Outcome::Leased, Source::Here, outboxes);
         }
-        let grant = match self.judge(&name) {
-            Ok(grant) => grant,
-            Err(refusal) => return self.refuse(asker, route, now, refusal, Source::Here, outboxes),
+        let grant = match self.judge(asker.question.name) {
+            Some(Ok(grant)) => grant,
+            Some(Err(refusal)) => return self.refuse(asker, route, now, refusal, Source::Here, outboxes),
+            // What is no name for a policy is none on the wire either, and was turned away.
+            None => return,
         };
         let local = match asker.rtype() {
             RecordType::ANY => Some(Reply::minimal_any()),
@@ -190,15 +190,17 @@ impl<G: Gate, O: Observer> Core<G, O> {
         self.fetch(asker, route, grant, asking, outboxes);
     }
 
-    /// The verdict on a name; a target of a SRV record is granted as the record's owner is.
-    fn judge(&self, name: &Name) -> Result<Grant, Refusal> {
-        match self.state.current.judge(name) {
-            Verdict::Granted(grant) => Ok(grant),
-            Verdict::Refused(refusal) => match refusal.reason() {
-                Reason::Denied => Err(refusal),
-                _ => self.state.targets.grant(name, &self.state.current, self.state.now).ok_or(refusal),
-            },
-        }
+    /// The verdict on a name; a target of a SRV record is granted as the record's owner is. `None` for octets that are no name.
+    fn judge(&self, name: &[u8]) -> Option<Result<Grant, Refusal>> {
+        let refusal = match self.state.current.judge_wire(name).ok()? {
+            Judged::Granted(grant) => return Some(Ok(grant.to_grant())),
+            Judged::Refused(refusal) => refusal.to_refusal(),
+        };
+        let target = match refusal.reason() {
+            Reason::Denied => None,
+            _ => self.state.targets.grant(refusal.name(), &self.state.current, self.state.now),
+        };
+        Some(target.ok_or(refusal))
     }
 
     /// Gets the answer: by waiting with others for it, out of what was kept under another policy, or from an upstream.
@@ -256,7 +258,7 @@ impl<G: Gate, O: Observer> Core<G, O> {
         if self.state.pendings.len() >= self.limits.in_flight || self.state.pendings.is_asked(question) || six && !self.ipv6 {
             return;
         }
-        let Ok(grant) = self.judge(name) else { return };
+        let Some(Ok(grant)) = self.judge(name.as_wire()) else { return };
         if let Ok(ticket) = asking.ask(question, true, self.state.now) {
             self.counters.refreshed.one();
             let pending = Pending { question: question.to_owned(), grant, waiters: Vec::new(), relieved: false };

@@ -40,9 +40,11 @@ impl<G: Gate, O: Observer> Core<G, O> {
     pub(super) fn verify(&mut self, mut pending: Pending, message: &[u8], source: Source, ttl: Option<u32>, outboxes: &mut [Outbox]) {
         if pending.grant.generation() != self.state.current.generation() {
             self.counters.rejudged.one();
-            match self.judge(&pending.grant.name().clone()) {
-                Ok(grant) => pending.grant = grant,
-                Err(refusal) => return self.refuse_all(pending, &refusal, source, outboxes),
+            match self.judge(pending.grant.name().as_wire()) {
+                Some(Ok(grant)) => pending.grant = grant,
+                Some(Err(refusal)) => return self.refuse_all(pending, &refusal, source, outboxes),
+                // Never: it was a name when it was asked for.
+                None => return self.fail(pending, Failure::Upstream, Outcome::NoUpstream, outboxes),
             }
         }
         match verify(&self.state.current, &pending.grant, pending.question.get(), message) {
