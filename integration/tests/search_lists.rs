@@ -80,6 +80,15 @@ fn asked_upstream(watcher: &Watcher) -> Vec<(String, u16)> {
     watcher.left_pod(question).iter().map(|packet| read_question(&packet.payload[if packet.is_tcp() { 2 } else { 0 }..])).collect()
 }
 
+/// Each question once: what has no answer within a fifth of a second is asked once more, and a busy machine can take that long. That equal
+/// questions are asked once where the answer is late is held by `cache.rs`.
+fn distinct(mut asked: Vec<(String, u16)>) -> Vec<(String, u16)> {
+    assert!(asked.len() <= 4, "{asked:?}");
+    asked.sort_unstable();
+    asked.dedup();
+    asked
+}
+
 fn read_question(message: &[u8]) -> (String, u16) {
     let (mut labels, mut at) = (Vec::new(), 12);
     while message[at] > 0 {
@@ -115,8 +124,7 @@ fn one_look_up_of_a_permitted_name_costs_two_questions_upstream() {
         watcher.forget();
         let found = resolve(&scene.pod, libc, name);
         assert_eq!((found.addresses, found.error), (both(), None), "{libc:?}: {}", portreeve.log());
-        let mut asked = asked_upstream(&watcher);
-        asked.sort_unstable();
+        let asked = distinct(asked_upstream(&watcher));
         assert_eq!(asked, [(name.to_owned(), 1), (name.to_owned(), 28)], "{libc:?}");
         let told = tap.told();
         // All four domains come before the name itself, twice each: otherwise this test has not seen a search list at work.
@@ -185,8 +193,7 @@ fn options_and_further_nameservers_change_nothing_for_either_libc() {
             let found = resolve(&scene.pod, libc, &name);
             assert_eq!((found.addresses, found.error), (both(), None), "{libc:?}, {options}: {}", portreeve.log());
             assert!(found.took < FAST, "{libc:?}, {nameservers:?}, {options}: {:?}", found.took);
-            let mut asked = asked_upstream(&watcher);
-            asked.sort_unstable();
+            let asked = distinct(asked_upstream(&watcher));
             assert_eq!(asked, [(name.clone(), 1), (name, 28)], "{libc:?}, {options}");
             let refused = resolve(&scene.pod, libc, "evil.example.org");
             assert!(refused.error == Some(EAI_NONAME) && refused.took < FAST, "{libc:?}, {options}: {refused:?}");
