@@ -157,7 +157,8 @@ fn a_server_that_answers_with_an_error_is_not_down_and_the_next_is_asked() {
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         first.behave_always(&[Behaviour::Code(code)]);
         let [to_first, to_second] = scene.asked([&first, &second], 20);
-        assert!(to_first >= 1 && to_second >= 20, "{code}: {to_first} {to_second}");
+        // After three errors in a row it is asked behind the other, so of the second code it may have no occasion.
+        assert!((to_first >= 1 || code == ResponseCode::Refused) && to_second >= 20, "{code}: {to_first} {to_second}");
         let status = portreeve.status();
         assert_eq!(upstream(&status, SERVERS[0])["answers"], true, "{code}: {status:#}");
         assert!(!portreeve.ask(&["status"]).stdout.contains("not answering"));
