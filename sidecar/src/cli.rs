@@ -1,5 +1,6 @@
 //! The command line: what `portreeve` can be asked to do, every flag also as a `PORTREEVE_*` variable.
 
+pub mod asking;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -7,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::asking::{
+    DiffArgs, DnsArgs, DoctorArgs, ExplainRunningArgs, FlowsArgs, LearnArgs, LeasesArgs, MapArgs, MapFormat, ReplayArgs, RunningArgs,
+};
 pub use self::upstream::Upstream;
 
 /// Where the control socket is when nothing else is said.
@@ -37,6 +41,18 @@ pub enum Command {
     Worker(Box<RunArgs>),
     /// Ask the running sidecar how it is
     Status(StatusArgs),
+    /// List the addresses that are open now, and for which names
+    Leases(LeasesArgs),
+    /// Show who the pod talked to, permitted or not, by name
+    Flows(FlowsArgs),
+    /// Show what was asked of the resolver and what it answered
+    Dns(DnsArgs),
+    /// Say what the running sidecar does with HOST|IP[:PORT[/PROTO]] and why; exit 0 permitted, 1 refused
+    Explain(ExplainRunningArgs),
+    /// Look for what keeps the sidecar from its work; exit 1 if something does
+    Doctor(DoctorArgs),
+    /// Draw which workloads use which names, from flow logs or from Prometheus
+    Map(MapArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -63,6 +79,18 @@ pub struct RunArgs {
     /// The pod's name, for logs
     #[arg(long, value_name = "NAME", env = "PORTREEVE_POD")]
     pub pod: Option<String>,
+    /// The node's name, for logs
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_NODE")]
+    pub node: Option<String>,
+    /// The pod's service account, for logs
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_SERVICE_ACCOUNT")]
+    pub service_account: Option<String>,
+    /// Where the log of flows and questions goes
+    #[arg(long, value_name = "WHERE", env = "PORTREEVE_FLOW_LOG", default_value = "stdout")]
+    pub flow_log: FlowLogArg,
+    /// Serve /metrics, /readyz and /livez over HTTP there [default: not at all]
+    #[arg(long, value_name = "IP:PORT", env = "PORTREEVE_METRICS")]
+    pub metrics: Option<SocketAddr>,
     /// Where the pod's resolvers and search domains are read from
     #[arg(long, value_name = "FILE", env = "PORTREEVE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
@@ -78,6 +106,17 @@ pub struct RunArgs {
     /// How much to log
     #[arg(long, value_name = "LEVEL", env = "PORTREEVE_LOG", default_value = "info")]
     pub log: LogLevel,
+}
+
+/// Where the log of flows and questions goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FlowLogArg {
+    /// To stdout, one JSON object a line
+    Stdout,
+    /// Nowhere: the command line and the metrics still know
+    None,
+    /// Nothing is read from the kernel at all
+    Off,
 }
 
 /// The raw guard's modes.
@@ -137,6 +176,12 @@ pub enum PolicyCommand {
     Explain(ExplainArgs),
     /// List what `use = [...]` can name
     Presets(PresetsArgs),
+    /// Write the least policy that permits what flow logs show
+    Learn(LearnArgs),
+    /// Say which recorded flows a policy would newly refuse or permit; exit 1 if it would refuse one
+    Replay(ReplayArgs),
+    /// Say what a change of policy changes in meaning; exit 1 if anything
+    Diff(DiffArgs),
 }
 
 /// The pod that is judged for; without both, one that each file selects (`check`) or that the first does (`explain`).

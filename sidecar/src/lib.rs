@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addressbook;
+pub mod ask;
 pub mod bounded;
 pub mod cli;
 pub mod control;
@@ -18,14 +19,18 @@ pub mod gate;
 pub mod keeper;
 pub mod loader;
 pub mod log;
+pub mod map;
+pub mod metrics;
 pub mod output;
 pub mod policycmd;
 pub mod privileges;
+pub mod record;
 pub mod refusals;
 pub mod sources;
 pub mod status;
 pub mod supervisor;
 pub mod surroundings;
+pub mod telling;
 pub mod watch;
 pub mod worker;
 
@@ -39,6 +44,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => supervisor::run(&args),
         Command::Worker(args) => worker::run(*args),
         Command::Status(args) => control::client::print_status(&args),
+        Command::Leases(args) => ask::leases::run(&args),
+        Command::Flows(args) => ask::flows::run(&args),
+        Command::Dns(args) => ask::dns::run(&args),
+        Command::Explain(args) => ask::explain::run(&args),
+        Command::Doctor(args) => ask::doctor::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Policy(command) => policycmd::run(command),
     };
     outcome.unwrap_or_else(|failure| exit::report(&failure)).into()

@@ -1,0 +1,117 @@
+//! Where records go: the log, a bounded ring for who asks later, and who follows; none of them can hold up another or grow.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+use crate::record::{Line, Origin, Record, SCHEMA_VERSION, Timestamp};
+
+/// Bytes of lines that are kept for who asks later, of flows and of questions each.
+const RING_BYTES: usize = 512 * 1024;
+/// Followers at once, of flows and of questions each.
+const FOLLOWERS: usize = 4;
+/// Lines that wait for a follower; one that does not keep up is let go.
+const WAITING: usize = 1024;
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Flows, and what of them was lost.
+    Flows,
+    /// Questions, and what of them was lost.
+    Questions,
+}
+
+/// Cheap to clone; all clones tell to the same places.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    origin: Origin,
+    metrics: Metrics,
+    flows: Mutex<Ring>,
+    questions: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    lines: VecDeque<Arc<str>>,
+    bytes: usize,
+    followers: Vec<mpsc::Sender<Arc<str>>>,
+}
+
+/// What a follower gets.
+#[derive(Debug)]
+pub struct Following {
+    /// The lines that are kept, the oldest first.
+    pub kept: Vec<Arc<str>>,
+    /// Those that come, without a gap between; it ends for one that does not keep up.
+    pub coming: mpsc::Receiver<Arc<str>>,
+}
+
+/// Why nobody more can follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{FOLLOWERS} follow already: end one of them")]
+pub struct TooManyFollowers;
+
+impl Telling {
+    /// Tells of the pod `origin`.
+    pub fn new(origin: Origin, metrics: Metrics) -> Self {
+        Telling { inner: Arc::new(Inner { origin, metrics, flows: Mutex::default(), questions: Mutex::default() }) }
+    }
+
+    /// Tells a record. Never waits for a reader.
+    pub fn tell(&self, of: Of, record: Record) {
+        self.inner.metrics.record(&record);
+        let line = Line { time: Timestamp::now(), schema_version: SCHEMA_VERSION, origin: self.inner.origin.clone(), record };
+        // What is made of strings and numbers has a form in JSON.
+        let Ok(text) = serde_json::to_string(&line) else { return };
+        self.ring(of).push(text.into());
+    }
+
+    /// The lines that are kept, the oldest first.
+    pub fn kept(&self, of: Of) -> Vec<Arc<str>> {
+        self.ring(of).lines.iter().cloned().collect()
+    }
+
+    /// The lines that are kept, and those that come. A follower that does not keep up finds its end.
+    ///
+    /// # Errors
+    /// [`TooManyFollowers`].
+    pub fn follow(&self, of: Of) -> Result<Following, TooManyFollowers> {
+        let mut ring = self.ring(of);
+        ring.followers.retain(|follower| !follower.is_closed());
+        if ring.followers.len() >= FOLLOWERS {
+            return Err(TooManyFollowers);
+        }
+        let (to, from) = mpsc::channel(WAITING);
+        ring.followers.push(to);
+        Ok(Following { kept: ring.lines.iter().cloned().collect(), coming: from })
+    }
+
+    fn ring(&self, of: Of) -> std::sync::MutexGuard<'_, Ring> {
+        let ring = match of {
+            Of::Flows => &self.inner.flows,
+            Of::Questions => &self.inner.questions,
+        };
+        // A panic elsewhere leaves lines, not half a line.
+        ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn push(&mut self, line: Arc<str>) {
+        self.followers.retain(|follower| follower.try_send(line.clone()).is_ok());
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > RING_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
+}
