@@ -103,6 +103,7 @@ fn ruleset(openings: u16) -> Ruleset {
         openings: (1..=openings).filter_map(RuleId::new).map(opening).collect(),
         retained: Vec::new(),
         raw_guard: RawGuard::Prefer,
+        posture: nft::Posture::Enforce,
         log: Log::default(),
         sizes: Sizes { leases: 32_768, used: 32_768 },
     }

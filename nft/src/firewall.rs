@@ -27,7 +27,7 @@ pub use commit::CommitError;
 pub use devices::Devices;
 pub use error::{CountError, InstallError, OpenError, RawGuardMissing, ReadError, RefreshError};
 pub use install::{Installed, Missing, RawGuardState};
-pub use read::{Counted, InUse, ReadBack, Standing};
+pub use read::{Counted, Counters, InUse, ReadBack, Standing};
 
 /// A lease whose wanted and present time left differ by less than this is left alone by [`Firewall::install`].
 pub const LEASE_TOLERANCE: Duration = Duration::from_secs(2);

@@ -17,10 +17,13 @@ mod plan;
 mod ranges;
 pub(crate) mod raw_guard;
 
+pub(crate) use guards::{AUDITED, CAME_IN, CAME_IN_PREFIX};
 pub(crate) use line::Ip;
 pub(crate) use names::Names;
 pub(crate) use openings::parse_record;
-pub(crate) use plan::{Content, DENIED, Extras, LIVE_RULES, Plan, UDATA_KEY, UDATA_LONG_NAME, UDATA_NAME, address_key};
+pub(crate) use plan::{
+    Content, DENIED, Extras, INBOUND, LIVE_RULES, PERMITTED, Plan, SPOOFED, UDATA_KEY, UDATA_LONG_NAME, UDATA_NAME, address_key,
+};
 
 /// The table of families IPv4 and IPv6 that holds the ruleset.
 pub const TABLE: &str = "portreeve";
@@ -40,7 +43,9 @@ pub struct Ruleset {
     pub retained: Vec<RuleId>,
     /// What to do where the kernel cannot see raw frames.
     pub raw_guard: RawGuard,
-    /// How denied packets are told.
+    /// Whether what no opening opens is held, or only told.
+    pub posture: Posture,
+    /// How packets are told.
     pub log: Log,
     /// Bounds of the sets.
     pub sizes: Sizes,
@@ -101,12 +106,26 @@ pub enum RawGuard {
     Off,
 }
 
-/// How denied packets are told.
+/// What becomes of a packet that nothing opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Posture {
+    /// It is refused, and told.
+    #[default]
+    Enforce,
+    /// It is told and passes; its flow carries a mark of its own, and is judged anew as soon as the posture is another. The raw guard only
+    /// counts. What protects the proxy's identity stays.
+    Audit,
+}
+
+/// How packets are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// The NFLOG group.
-    pub group: u16,
-    /// Packets told a second; the counter `denied` counts the others too.
+    /// The NFLOG group of refused packets; in audit, of those that would be.
+    pub refused: u16,
+    /// The NFLOG group of the first packets of flows that are permitted or came in: another one, so that a flood of refused packets
+    /// costs none of these.
+    pub began: u16,
+    /// Packets told a second, of refused ones, of each opening's and of those that came in; counters count the others too.
     pub per_second: u32,
     /// Bytes of each packet that are told.
     pub snaplen: u32,
@@ -114,7 +133,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { group: 7, per_second: 10_000, snaplen: 128 }
+        Self { refused: 7, began: 8, per_second: 10_000, snaplen: 128 }
     }
 }
 

@@ -10,8 +10,8 @@
 #[path = "kernel/world.rs"]
 mod world;
 
-#[path = "kernel/denied.rs"]
-mod denied;
+#[path = "kernel/flows.rs"]
+mod flows;
 #[path = "kernel/golden.rs"]
 mod golden;
 #[path = "kernel/install.rs"]
@@ -20,3 +20,5 @@ mod install;
 mod leases;
 #[path = "kernel/packets.rs"]
 mod packets;
+#[path = "kernel/told.rs"]
+mod told;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use dnsproxy::{Handle, NotTaken};
-use nft::{DeniedPacket, DeniedPackets};
+use nft::{Packet, ToldPackets};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policies::Protocol;
@@ -18,7 +18,7 @@ use crate::fence::upkeep::RefusedPacket;
 const AT_ONCE: usize = 64;
 
 /// Reads what is refused, on a thread of its own, until the resolver has ended.
-pub fn start(mut packets: DeniedPackets, resolver: Handle<Fence>) -> std::io::Result<()> {
+pub fn start(mut packets: ToldPackets, resolver: Handle<Fence>) -> std::io::Result<()> {
     let reader = thread::Builder::new().name("denials".into());
     reader.spawn(move || {
         loop {
@@ -28,9 +28,9 @@ pub fn start(mut packets: DeniedPackets, resolver: Handle<Fence>) -> std::io::Re
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return tracing::warn!(%error, "refused packets are not heard of any more"),
             }
-            let read = packets.receive(|packet| {
+            let read = packets.receive(|told| {
                 if refused.len() < AT_ONCE
-                    && let Some(packet) = of(&packet)
+                    && let Some(packet) = of(&told.packet)
                 {
                     refused.insert(packet);
                 }
@@ -55,7 +55,7 @@ pub fn start(mut packets: DeniedPackets, resolver: Handle<Fence>) -> std::io::Re
 }
 
 /// The packet as the fence knows it; `None` for a protocol that no rule can open.
-fn of(packet: &DeniedPacket) -> Option<RefusedPacket> {
+fn of(packet: &Packet) -> Option<RefusedPacket> {
     const ICMP: u8 = 1;
     const TCP: u8 = 6;
     const UDP: u8 = 17;

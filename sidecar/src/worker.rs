@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dnsproxy::{Config, Identity, Limits, Proxy};
-use nft::{DeniedPackets, Firewall, Log, RawGuard, Sizes};
+use nft::{Firewall, Log, RawGuard, Sizes, ToldPackets};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
@@ -97,7 +97,7 @@ struct Prepared {
     uid: u32,
     loader: Loader,
     resolvers: ResolverFile,
-    denied: Option<DeniedPackets>,
+    denied: Option<ToldPackets>,
     dirs: Vec<std::path::PathBuf>,
     first: Result<crate::loader::Loaded, LoadError>,
 }
@@ -137,7 +137,7 @@ impl Prepared {
             return Err(StartError::Audit(error));
         }
         let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
-        let denied = match DeniedPackets::listen(Log::default()) {
+        let denied = match ToldPackets::refused(Log::default()) {
             Ok(denied) => Some(denied),
             // Only what just ended is not opened again by itself then.
             Err(error) => {

@@ -311,7 +311,7 @@ impl Firewall {
         let present = devices::present().map_err(unlisted)?;
         let chains = standing.clone().unwrap_or_default();
         let mut taken: BTreeSet<Ident> = chains.iter().map(|chain| chain.name.clone()).collect();
-        let (counter, frames, rules) = raw_guard::shared();
+        let (counter, frames, rules) = raw_guard::shared(ruleset.posture);
         batch.table(&self.netdev, flags);
         if standing.is_some() {
             batch.flush_rules(&self.netdev);

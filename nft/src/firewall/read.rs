@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc};
 use super::{CountError, Firewall, Lease, OpeningHandle, ReadError, leases};
 use crate::{
     RuleId,
-    ruleset::{DENIED, Ip, LIVE_RULES, Names, UDATA_KEY, parse_record},
+    ruleset::{DENIED, INBOUND, Ip, LIVE_RULES, Names, PERMITTED, SPOOFED, UDATA_KEY, parse_record, raw_guard::RAW},
     sys::{Ident, SetFlags, SetSeen, UserData},
 };
 
@@ -42,13 +42,28 @@ pub struct InUse {
     pub address: IpAddr,
 }
 
-/// The counter `denied`.
+/// A counter of the ruleset's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counted {
-    /// Packets refused since the table was made.
+    /// Packets since the table was made.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// Every counter of the ruleset's: what was seen, whether or not it was told. They survive reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets that nothing opens.
+    pub denied: Counted,
+    /// First packets of permitted flows.
+    pub permitted: Counted,
+    /// First packets of flows that came in.
+    pub inbound: Counted,
+    /// Packets that speak for others, and guesses at the proxy's identity.
+    pub spoofed: Counted,
+    /// Frames that no chain of the IP stack saw; none where the raw guard does not stand.
+    pub raw: Counted,
 }
 
 /// The opening's key and the family, if the set holds leases.
@@ -147,7 +162,26 @@ impl Firewall {
     /// # Errors
     /// [`CountError`].
     pub fn denied(&mut self) -> Result<Counted, CountError> {
-        match self.netlink.counter(&self.inet, &Ident::new(DENIED)) {
+        self.counted(DENIED)
+    }
+
+    /// Reads every counter; not at one instant.
+    ///
+    /// # Errors
+    /// [`CountError`].
+    pub fn counters(&mut self) -> Result<Counters, CountError> {
+        let raw = self.netlink.counter(&self.netdev, &Ident::new(RAW)).ok().flatten();
+        Ok(Counters {
+            denied: self.counted(DENIED)?,
+            permitted: self.counted(PERMITTED)?,
+            inbound: self.counted(INBOUND)?,
+            spoofed: self.counted(SPOOFED)?,
+            raw: raw.map_or_else(Counted::default, |(packets, bytes)| Counted { packets, bytes }),
+        })
+    }
+
+    fn counted(&mut self, name: &str) -> Result<Counted, CountError> {
+        match self.netlink.counter(&self.inet, &Ident::new(name)) {
             Ok(Some((packets, bytes))) => Ok(Counted { packets, bytes }),
             Ok(None) => Err(CountError::TableVanished),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CountError::TableVanished),

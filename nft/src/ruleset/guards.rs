@@ -8,10 +8,10 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Log, Proxy,
+    Log, Posture, Proxy,
     egress::PROXY,
     line::{ESTABLISHED, Ip, L4, NEW, line},
-    plan::{DENIED, GUESSED, LIVE_RULES, Plan, SPOOFED},
+    plan::{DENIED, Extras, FLOW_TCP, GUESSED, INBOUND, LIVE_RULES, Plan, SPOOFED},
 };
 use crate::{
     PortRange,
@@ -20,6 +20,10 @@ use crate::{
 
 /// The ct mark of flows that came in by a device other than lo.
 pub(crate) const CAME_IN: u32 = 0xffff_0000;
+/// The ct mark of flows that no rule permits and that passed, in audit. No live rule has it: enforced, they are judged anew.
+pub(crate) const AUDITED: u32 = 0xfffd_0000;
+/// How the log tells flows that came in.
+pub(crate) const CAME_IN_PREFIX: &str = "in";
 
 const DNS: u16 = 53;
 
@@ -34,7 +38,7 @@ const MLD_TYPES: [u8; 3] = [131, 132, 143];
 /// Group membership reports a second. Any app can join groups, and their names are read on the link: a channel, so a narrow one.
 const GROUPS: u32 = 10;
 
-pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
+pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy, log: Log, extras: Extras) {
     let loopbacks = [IpNet::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), IpNet::from(std::net::IpAddr::from(Ipv6Addr::LOCALHOST))];
 
     plan.base("spoof_out", HookKind::Filter, Hook::OUTPUT, -300, Policy::Accept);
@@ -65,7 +69,14 @@ pub(crate) fn chains(plan: &mut Plan, proxy: &Proxy) {
     // An entry ends before its connection when the app forges a reset that the peer does not take. What the peer sends next is new to
     // conntrack: without this it would make the connection one that came in, which no policy ends.
     plan.rule(line("came_in").iif_not_lo().ct_state(NEW).not_a_first_segment().comment("who began it is not known").accept());
-    plan.rule(line("came_in").iif_not_lo().ct_state(NEW).set_ct_mark(CAME_IN).end());
+    // Until a reply has gone out each packet of UDP is new to conntrack: the first alone is told.
+    plan.rule(line("came_in").iif_not_lo().ct_state(NEW).ct_mark(CAME_IN).accept());
+    if extras.ct_timeout {
+        plan.rule(line("came_in").iif_not_lo().ct_state(NEW).l4(L4::Tcp).ct_timeout(FLOW_TCP).end());
+    }
+    plan.rule(line("came_in").iif_not_lo().ct_state(NEW).set_ct_mark(CAME_IN).counter(INBOUND).end());
+    let told = line("came_in").iif_not_lo().ct_state(NEW).limit(log.per_second, log.per_second);
+    plan.rule(told.log_as(CAME_IN_PREFIX, log.began, log.snaplen).end());
 }
 
 /// The priority can be read by anyone (sock_diag tells it as the class), so the mark alone is secret: 32 bits, which a container's root tries in
@@ -97,19 +108,40 @@ pub(crate) fn kernel_own(plan: &mut Plan) {
     plan.rule(line("errors").goto("tell"));
 }
 
-pub(crate) fn tell(plan: &mut Plan, log: Log) {
+pub(crate) fn tell(plan: &mut Plan, log: Log, posture: Posture, extras: Extras) {
     plan.regular("tell");
+    if posture == Posture::Audit {
+        plan.rule(line("tell").ct_mark(AUDITED).comment("told already").accept());
+    }
     plan.rule(line("tell").counter(DENIED).end());
-    plan.rule(line("tell").limit(log.per_second, log.per_second).log(log.group, log.snaplen).end());
-    plan.rule(line("tell").goto("refuse"));
+    plan.rule(line("tell").limit(log.per_second, log.per_second).log(log.refused, log.snaplen).end());
+    match posture {
+        Posture::Enforce => plan.rule(line("tell").goto("refuse")),
+        Posture::Audit => {
+            if extras.ct_timeout {
+                plan.rule(line("tell").l4(L4::Tcp).ct_timeout(FLOW_TCP).end());
+            }
+            plan.rule(line("tell").set_ct_mark(AUDITED).comment("audit: nothing is held").accept());
+        }
+    }
 
     plan.regular("refuse");
     plan.rule(line("refuse").l4(L4::Tcp).reject_tcp_reset());
     plan.rule(line("refuse").reject_admin_prohibited());
 }
 
-pub(crate) fn forward(plan: &mut Plan, log: Log) {
+pub(crate) fn forward(plan: &mut Plan, log: Log, posture: Posture) {
     plan.base("forward", HookKind::Filter, Hook::FORWARD, 0, Policy::Drop);
     plan.rule(line("forward").counter(DENIED).comment("pods do not route").end());
-    plan.rule(line("forward").limit(log.per_second, log.per_second).log(log.group, log.snaplen).end());
+    plan.rule(line("forward").limit(log.per_second, log.per_second).log(log.refused, log.snaplen).end());
+    if posture == Posture::Audit {
+        plan.rule(line("forward").comment("audit: nothing is held").accept());
+    }
+}
+
+/// No packet comes here: a rule that reads `ct bytes` has the kernel count bytes and packets of every connection in this network namespace,
+/// which in a pod no sysctl can be set for (/proc/sys is read-only).
+pub(crate) fn accounting(plan: &mut Plan) {
+    plan.regular("accounting");
+    plan.rule(line("accounting").ct_bytes_none().comment("has connections counted").end());
 }

@@ -336,6 +336,11 @@ impl Line {
         self.our_ct_mark().push(Expr::Cmp(Cmp::Eq, mark.to_ne_bytes().to_vec()))
     }
 
+    /// `ct bytes 0`: of both directions.
+    pub(crate) fn ct_bytes_none(self) -> Self {
+        self.push(Expr::CtLoad(CtKey::Bytes)).push(Expr::Cmp(Cmp::Eq, vec![0; 8]))
+    }
+
     /// `ct mark and 0xffff0000 vmap @MAP`
     pub(crate) fn ct_mark_vmap(self, map: &str) -> Rule {
         self.our_ct_mark().push(Expr::VerdictMap { map: Ident::new(map) }).end()
@@ -384,6 +389,11 @@ impl Line {
 
     /// `log group GROUP snaplen BYTES`
     pub(crate) fn log(self, group: u16, snaplen: u32) -> Self {
-        self.push(Expr::Log { group, snaplen })
+        self.push(Expr::Log { prefix: None, group, snaplen })
+    }
+
+    /// `log prefix "PREFIX" group GROUP snaplen BYTES`
+    pub(crate) fn log_as(self, prefix: &str, group: u16, snaplen: u32) -> Self {
+        self.push(Expr::Log { prefix: Some(Ident::new(prefix)), group, snaplen })
     }
 }

@@ -40,6 +40,11 @@ impl Names {
         self.with(family, "_ranges")
     }
 
+    /// The chain that its flows begin in: `begin_KEY`.
+    pub(crate) fn begin(&self) -> Ident {
+        Ident::new(&format!("begin_{}", self.stem))
+    }
+
     /// The chain that its flows end in: `flow_KEY`.
     pub(crate) fn flow(&self) -> Ident {
         Ident::new(&format!("flow_{}", self.stem))

@@ -1,11 +1,11 @@
 //! What the policy opens: per opening its sets and the chain that its flows end in, per port the rules that open it.
 
 use super::{
-    Opening, Ruleset, Sizes,
+    Log, Opening, Ruleset, Sizes,
     dispatch::Block,
     line::{Ip, L4, line},
     names::Names,
-    plan::{Plan, UDATA_KEY, UDATA_RECORD},
+    plan::{Extras, FLOW_TCP, PERMITTED, Plan, UDATA_KEY, UDATA_RECORD},
 };
 use crate::{
     RuleId,
@@ -58,6 +58,27 @@ pub(crate) fn sets(plan: &mut Plan, opening: &Opening, sizes: Sizes) {
     }
 }
 
+/// Where a flow begins, or comes under another rule: it gets the rule's mark and is told, once. (Until a reply has come each packet of UDP is
+/// new to conntrack, and a first segment may be sent again.)
+pub(crate) fn begin(plan: &mut Plan, opening: &Opening, log: Log, extras: Extras) {
+    let (id, names) = (opening.id, Names::of(&opening.key));
+    let (chain, flow) = (names.begin(), names.flow());
+    plan.regular(chain.as_str());
+    let rule = || line(chain.as_str());
+    plan.rule(rule().ct_mark(id.mark()).goto(flow.as_str()));
+    if extras.ct_timeout {
+        plan.rule(rule().l4(L4::Tcp).ct_timeout(FLOW_TCP).end());
+    }
+    plan.rule(rule().set_ct_mark(id.mark()).counter(PERMITTED).end());
+    plan.rule(rule().limit(log.per_second, log.per_second).log_as(&prefix(id), log.began, log.snaplen).end());
+    plan.rule(rule().goto(flow.as_str()));
+}
+
+/// How the log says by which rule a flow began: `r:0001`.
+pub(crate) fn prefix(id: RuleId) -> String {
+    format!("r:{:04x}", id.get())
+}
+
 /// Notes the use of a lease, and accepts.
 pub(crate) fn flow(plan: &mut Plan, opening: &Opening) {
     let names = Names::of(&opening.key);
@@ -77,15 +98,14 @@ pub(crate) fn kept(plan: &mut Plan) {
     plan.rule(line(KEPT).accept());
 }
 
-/// Where a flow is new, or lost its rule: `ip daddr @KEY_v4 ct mark set … goto flow_KEY`.
+/// Where a flow is new, or lost its rule: `ip daddr @KEY_v4 goto begin_KEY`.
 fn open(plan: &mut Plan, opening: &Opening, chain: &str) {
     let names = Names::of(&opening.key);
     for family in Ip::BOTH {
         let leases = opening.leased.then(|| names.leases(family));
         let ranges = plan.ranges(names.ranges(family).as_str(), family, &opening.ranges);
         for set in leases.into_iter().chain(ranges) {
-            let permitted = line(chain).daddr_in(family, &set).set_ct_mark(opening.id.mark());
-            plan.rule(permitted.goto(names.flow().as_str()));
+            plan.rule(line(chain).daddr_in(family, &set).goto(names.begin().as_str()));
         }
     }
 }

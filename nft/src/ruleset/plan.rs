@@ -32,11 +32,16 @@ pub(crate) const LIVE_RULES: &str = "live_rules";
 /// Counters.
 pub(crate) const DENIED: &str = "denied";
 pub(crate) const SPOOFED: &str = "spoofed";
+pub(crate) const PERMITTED: &str = "permitted";
+pub(crate) const INBOUND: &str = "inbound";
 /// Uids that guessed at the proxy's mark a moment ago.
 pub(crate) const GUESSED: &str = "guessed";
 /// Connection entries of redirected questions live a few seconds.
 pub(crate) const DNS_UDP: &str = "dns_udp";
 pub(crate) const DNS_TCP: &str = "dns_tcp";
+/// Entries of TCP connections end half a minute after them, not two: what is told of an end comes sooner, and thousands of short
+/// connections a second do not fill the table. A last segment that is lost is sent again sooner than that.
+pub(crate) const FLOW_TCP: &str = "flow_tcp";
 
 /// What a set holds, and who changes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,20 +100,22 @@ impl Plan {
         let mut ports =
             |name, blocks: &[dispatch::Block], protocol| plan.intervals(name, SetKey::Port, SetFlags::MAP, dispatch::map(blocks, protocol));
         let maps = Maps { tcp: ports("tcp_ports", &tcp, "tcp"), udp: ports("udp_ports", &udp, "udp") };
-        guards::chains(&mut plan, &ruleset.proxy);
+        guards::chains(&mut plan, &ruleset.proxy, ruleset.log, extras);
         guards::identity(&mut plan, &ruleset.proxy);
         dns::chain(&mut plan, &ruleset.proxy);
         egress::chain(&mut plan, ruleset, extras, &maps);
         for opening in &ruleset.openings {
             openings::sets(&mut plan, opening, ruleset.sizes);
             openings::flow(&mut plan, opening);
+            openings::begin(&mut plan, opening, ruleset.log, extras);
         }
         openings::kept(&mut plan);
         openings::ports(&mut plan, L4::Tcp, &tcp, &ruleset.openings);
         openings::ports(&mut plan, L4::Udp, &udp, &ruleset.openings);
         openings::echo(&mut plan, &ruleset.openings);
-        guards::tell(&mut plan, ruleset.log);
-        guards::forward(&mut plan, ruleset.log);
+        guards::tell(&mut plan, ruleset.log, ruleset.posture, extras);
+        guards::forward(&mut plan, ruleset.log, ruleset.posture);
+        guards::accounting(&mut plan);
         // The kernel finds a set by walking over the table's sets in the order of their making, some 10 ns each: what every lease names
         // comes first.
         plan.sets.sort_by_key(|planned| match planned.content {
@@ -120,8 +127,9 @@ impl Plan {
     }
 
     fn objects(&mut self, extras: Extras) {
-        self.objects.push(Object::Counter(Ident::new(DENIED)));
-        self.objects.push(Object::Counter(Ident::new(SPOOFED)));
+        for counter in [DENIED, SPOOFED, PERMITTED, INBOUND] {
+            self.objects.push(Object::Counter(Ident::new(counter)));
+        }
         if extras.ct_timeout {
             // In libnftnl's order. The entry of a question must be there when its answer comes, or the app gets it from an address that it
             // did not ask: the proxy takes up to 4.5 s, stub resolvers wait for 5. For TCP only what follows the exchange is shortened.
@@ -129,6 +137,9 @@ impl Plan {
             let tcp = [10, 10, 60, 10, 10, 5, 2, 2, 10, 10, 10];
             self.objects.push(Object::CtTimeout { name: Ident::new(DNS_UDP), protocol: L4::Udp as u8, states: udp });
             self.objects.push(Object::CtTimeout { name: Ident::new(DNS_TCP), protocol: L4::Tcp as u8, states: tcp });
+            // The kernel's defaults (tcp_timeouts of nf_conntrack_proto_tcp.c) but for time-wait: a state that is left out would be one of 0 s.
+            let flow = [120, 60, 432_000, 120, 60, 30, 30, 10, 120, 300, 300];
+            self.objects.push(Object::CtTimeout { name: Ident::new(FLOW_TCP), protocol: L4::Tcp as u8, states: flow });
         }
     }
 

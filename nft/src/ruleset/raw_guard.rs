@@ -1,6 +1,9 @@
 //! The raw guard: frames that no chain of family inet saw do not leave.
 
-use super::line::line;
+use super::{
+    Posture,
+    line::{Line, line},
+};
 use crate::sys::{Chain, Hook, HookKind, Ident, Object, Policy, Rule};
 
 /// The chain that every device's chain goes to.
@@ -9,13 +12,17 @@ pub(crate) const FRAMES: &str = "frames";
 pub(crate) const RAW: &str = "raw";
 
 /// What the devices share.
-pub(crate) fn shared() -> (Object, Chain, [Rule; 4]) {
+pub(crate) fn shared(posture: Posture) -> (Object, Chain, [Rule; 4]) {
     let chain = Chain { name: Ident::new(FRAMES), hook: None };
+    let held = |line: Line| match posture {
+        Posture::Enforce => line.drop(),
+        Posture::Audit => line.accept(),
+    };
     let rules = [
         line(FRAMES).has_a_route().comment("has a route: came through the IP stack, so the inet chains saw it").accept(),
-        line(FRAMES).made_by_a_socket().counter(RAW).comment("AF_PACKET; ARP too, which may carry anything").drop(),
+        held(line(FRAMES).made_by_a_socket().counter(RAW).comment("AF_PACKET; ARP too, which may carry anything")),
         line(FRAMES).arp().limit(100, 5).accept(),
-        line(FRAMES).counter(RAW).comment("AF_PACKET").drop(),
+        held(line(FRAMES).counter(RAW).comment("AF_PACKET")),
     ];
     (Object::Counter(Ident::new(RAW)), chain, rules)
 }

@@ -48,6 +48,7 @@ pub(crate) enum CtKey {
     Direction = 1,
     Status = 2,
     Mark = 3,
+    Bytes = 15,
     Zone = 17,
 }
 
@@ -141,6 +142,8 @@ pub(crate) enum Expr {
         burst: u32,
     },
     Log {
+        /// At most 127 bytes, as the kernel's.
+        prefix: Option<Ident>,
         group: u16,
         snaplen: u32,
     },
@@ -283,8 +286,12 @@ impl Expr {
                 .u64(c::NFTNL_EXPR_LIMIT_UNIT, 1)
                 .u32(c::NFTNL_EXPR_LIMIT_BURST, *burst)
                 .u32(c::NFTNL_EXPR_LIMIT_TYPE, 0),
-            Self::Log { group, snaplen } => {
-                Native::new(c"log").u16(c::NFTNL_EXPR_LOG_GROUP, *group).u32(c::NFTNL_EXPR_LOG_SNAPLEN, *snaplen)
+            Self::Log { prefix, group, snaplen } => {
+                let log = Native::new(c"log").u16(c::NFTNL_EXPR_LOG_GROUP, *group).u32(c::NFTNL_EXPR_LOG_SNAPLEN, *snaplen);
+                match prefix {
+                    Some(prefix) => log.text(c::NFTNL_EXPR_LOG_PREFIX, prefix),
+                    None => log,
+                }
             }
             Self::NoTrack => Native::new(c"notrack"),
             Self::ImmediatePort(port) => {

@@ -324,7 +324,7 @@ impl Element {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Object {
     Counter(Ident),
-    /// Seconds for each state; 0 = the kernel's own. `states` are those of `protocol` in libnftnl's order.
+    /// Seconds for each state of `protocol`, in libnftnl's order; what the protocol has not is 0.
     CtTimeout {
         name: Ident,
         protocol: u8,

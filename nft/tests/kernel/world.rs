@@ -10,7 +10,8 @@ use std::{
 };
 
 use nft::{
-    Answers, Change, CommitError, Firewall, Kind, Lease, Log, Opening, Options, Ownership, Ports, Proxy, RawGuard, RuleId, Ruleset, Sizes,
+    Answers, Change, CommitError, Firewall, Kind, Lease, Log, Opening, Options, Ownership, Ports, Posture, Proxy, RawGuard, RuleId,
+    Ruleset, Sizes,
 };
 use nix::{sched::CloneFlags, unistd::gettid};
 
@@ -141,6 +142,7 @@ pub(crate) fn ruleset(openings: Vec<Opening>) -> Ruleset {
         openings,
         retained: Vec::new(),
         raw_guard: RawGuard::Require,
+        posture: Posture::Enforce,
         log: Log::default(),
         sizes: Sizes::default(),
     }

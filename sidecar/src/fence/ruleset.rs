@@ -1,7 +1,7 @@
 //! From a policy to the ruleset that holds it: what the two crates say with types of their own, translated and nothing added.
 
-use nft::{Log, PortRange, Ports, Proxy, RawGuard, Ruleset, Sizes};
-use policies::Policy;
+use nft::{Log, PortRange, Ports, Posture, Proxy, RawGuard, Ruleset, Sizes};
+use policies::{Mode, Policy};
 
 use super::ids::RuleIds;
 
@@ -12,7 +12,7 @@ pub struct Frame {
     pub proxy: Proxy,
     /// Whether raw frames must be held.
     pub raw_guard: RawGuard,
-    /// How denied packets are told.
+    /// How packets are told.
     pub log: Log,
     /// Bounds of the sets.
     pub sizes: Sizes,
@@ -40,6 +40,10 @@ impl Frame {
             openings: openings.collect(),
             retained: ids.retained().to_vec(),
             raw_guard: self.raw_guard,
+            posture: match policy.mode() {
+                Mode::Enforce => Posture::Enforce,
+                Mode::Audit => Posture::Audit,
+            },
             log: self.log,
             sizes: self.sizes,
         }

@@ -1,4 +1,4 @@
-//! Denied packets as the reader tells them: who, where to, and how many were lost.
+//! Refused packets as the reader tells them: who, where to, and how many were lost.
 
 use std::{
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use nft::{DeniedPacket, DeniedPackets, ListenError, Log};
+use nft::{ListenError, Log, Packet, Told, ToldPackets};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, getsockname, sendto, socket},
@@ -16,11 +16,15 @@ use nix::{
 use crate::world::{PEER4, PEER6, POD4, POD6, Peer, in_namespace, ip, ruleset, run, shared};
 
 /// Waits for the socket and reads what has come.
-fn read(packets: &mut DeniedPackets) -> Vec<DeniedPacket> {
+fn read(packets: &mut ToldPackets) -> Vec<Packet> {
     let mut found = Vec::new();
     let ready = poll(&mut [PollFd::new(packets.as_fd(), PollFlags::POLLIN)], PollTimeout::from(500_u16)).unwrap();
     if ready > 0 {
-        while packets.receive(|packet| found.push(packet)).unwrap() {}
+        let take = |told: nft::ToldPacket| {
+            assert_eq!(told.what, Told::Refused);
+            told.packet
+        };
+        while packets.receive(|told| found.push(take(told))).unwrap() {}
     }
     found
 }
@@ -30,7 +34,7 @@ fn a_refused_connection_is_told_with_its_socket_of_both_families() {
     in_namespace(|| {
         let _peer = Peer::new();
         let _ = shared().install(&ruleset(Vec::new()), &[]).unwrap();
-        let mut packets = DeniedPackets::listen(Log::default()).unwrap();
+        let mut packets = ToldPackets::refused(Log::default()).unwrap();
         assert!(!packets.receive(|_| panic!("nothing was refused yet")).unwrap());
         for (peer, pod) in [(PEER4, POD4), (PEER6, POD6)] {
             assert!(TcpStream::connect(SocketAddr::new(ip(peer), 443)).is_err());
@@ -57,7 +61,7 @@ fn what_is_not_read_in_time_is_counted_and_the_next_is_read() {
         rules.log = Log { per_second: 4_000_000, ..Log::default() };
         let mut firewall = shared();
         let _ = firewall.install(&rules, &[]).unwrap();
-        let mut packets = DeniedPackets::listen(rules.log).unwrap();
+        let mut packets = ToldPackets::refused(rules.log).unwrap();
         let before = firewall.denied().unwrap().packets;
         let udp = UdpSocket::bind(SocketAddr::new(ip(POD4), 5555)).unwrap();
         // Each is told at once that it is refused; the next send is tried all the same.
@@ -83,7 +87,7 @@ fn what_is_not_read_in_time_is_counted_and_the_next_is_read() {
 #[test]
 fn only_the_kernel_is_believed() {
     in_namespace(|| {
-        let mut packets = DeniedPackets::listen(Log::default()).unwrap();
+        let mut packets = ToldPackets::refused(Log::default()).unwrap();
         let to: NetlinkAddr = getsockname(packets.as_fd().as_raw_fd()).unwrap();
         let ours = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), SockProtocol::NetlinkNetFilter).unwrap();
         // A message as the kernel would send it: PACKET of group 7, with a payload of 20 bytes.
@@ -97,11 +101,11 @@ fn only_the_kernel_is_believed() {
 #[test]
 fn a_group_has_one_reader_and_is_free_again_after_it() {
     in_namespace(|| {
-        let first = DeniedPackets::listen(Log::default()).unwrap();
-        assert!(matches!(DeniedPackets::listen(Log::default()), Err(ListenError::NotPermitted { group: 7, .. })));
-        assert!(DeniedPackets::listen(Log { group: 8, ..Log::default() }).is_ok());
+        let first = ToldPackets::refused(Log::default()).unwrap();
+        assert!(matches!(ToldPackets::refused(Log::default()), Err(ListenError::NotPermitted { group: 7, .. })));
+        assert!(ToldPackets::began(Log::default()).is_ok());
         drop(first);
-        assert!(DeniedPackets::listen(Log::default()).is_ok());
+        assert!(ToldPackets::refused(Log::default()).is_ok());
     });
 }
 
@@ -110,7 +114,7 @@ fn one_call_reads_a_bounded_number_and_says_that_there_is_more() {
     in_namespace(|| {
         run("ip", &["route", "add", "default", "dev", "lo"]);
         run("ip", &["addr", "add", "198.51.100.2/32", "dev", "lo"]);
-        let mut packets = DeniedPackets::listen(Log::default()).unwrap();
+        let mut packets = ToldPackets::refused(Log::default()).unwrap();
         // Rules of the test's own, one packet a message: what lo carries is never refused.
         run("nft", &["add table ip test; add chain ip test out { type filter hook output priority 0; }"]);
         run("nft", &["add rule ip test out udp dport 9 log group 7 queue-threshold 1"]);

@@ -1,17 +1,17 @@
-//! What a denied packet was, read from its first bytes; whatever bytes come, there is an answer and no panic.
+//! What a packet was, read from its first bytes; whatever bytes come, there is an answer and no panic.
 
 use std::net::IpAddr;
 
-/// A packet that the ruleset refused, as far as its first bytes tell.
+/// A packet, as far as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeniedPacket {
+pub struct Packet {
     /// Where it came from.
     pub source: IpAddr,
     /// Where it was to go.
     pub destination: IpAddr,
     /// The number of the protocol above IP, behind IPv6's extension headers; of a chain that is longer than what was told, the last one seen.
     pub protocol: u8,
-    /// TCP, UDP, UDP-Lite, SCTP, DCCP: the source port; not of later fragments.
+    /// TCP, UDP, UDP-Lite, SCTP, DCCP: the source port; of an ICMP echo its identifier, as connection tracking has it; not of later fragments.
     pub source_port: Option<u16>,
     /// TCP, UDP, UDP-Lite, SCTP, DCCP: the destination port; not of later fragments.
     pub destination_port: Option<u16>,
@@ -23,6 +23,7 @@ pub struct DeniedPacket {
 
 // linux/netfilter/nfnetlink_log.h: `enum nfulnl_attr_type`.
 const PAYLOAD: u16 = 9;
+const PREFIX: u16 = 10;
 const UID: u16 = 11;
 const SEQ: u16 = 12;
 
@@ -33,6 +34,7 @@ const MOST_EXTENSIONS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Told<'a> {
     pub(super) payload: &'a [u8],
+    pub(super) prefix: &'a [u8],
     pub(super) uid: Option<u32>,
     pub(super) seq: Option<u32>,
 }
@@ -48,6 +50,8 @@ impl<'a> Told<'a> {
             let long = || value.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
             match u16::from_ne_bytes([*kind_1, *kind_2]) & 0x3fff {
                 PAYLOAD => told.payload = value,
+                // With a NUL at its end.
+                PREFIX => told.prefix = value.strip_suffix(b"\0").unwrap_or(value),
                 UID => told.uid = long(),
                 SEQ => told.seq = long(),
                 _ => {}
@@ -58,7 +62,7 @@ impl<'a> Told<'a> {
     }
 
     /// `None`: not an IP packet, or too little of one.
-    pub(super) fn packet(&self) -> Option<DeniedPacket> {
+    pub(super) fn packet(&self) -> Option<Packet> {
         match self.payload.first()? >> 4 {
             4 => self.v4(),
             6 => self.v6(),
@@ -66,7 +70,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn v4(&self) -> Option<DeniedPacket> {
+    fn v4(&self) -> Option<Packet> {
         let header = self.payload.first_chunk::<20>()?;
         let len = usize::from(header[0] & 0x0f) * 4;
         let first_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0;
@@ -76,7 +80,7 @@ impl<'a> Told<'a> {
         Some(self.told(source?.into(), destination?.into(), header[9], behind, u32::from(total)))
     }
 
-    fn v6(&self) -> Option<DeniedPacket> {
+    fn v6(&self) -> Option<Packet> {
         let header = self.payload.first_chunk::<40>()?;
         let [source, destination] = [8, 24].map(|at| self.payload.get(at..at + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()));
         let total = u32::from(u16::from_be_bytes([header[4], header[5]])) + 40;
@@ -84,11 +88,13 @@ impl<'a> Told<'a> {
         Some(self.told(source?.into(), destination?.into(), protocol, behind, total))
     }
 
-    fn told(&self, source: IpAddr, destination: IpAddr, protocol: u8, behind: Option<&[u8]>, len: u32) -> DeniedPacket {
+    fn told(&self, source: IpAddr, destination: IpAddr, protocol: u8, behind: Option<&[u8]>, len: u32) -> Packet {
         // TCP, UDP, DCCP, SCTP, UDP-Lite: all begin with their ports.
         let ports = behind.filter(|_| matches!(protocol, 6 | 17 | 33 | 132 | 136));
         let port = |at| ports.and_then(|bytes| number(bytes, at));
-        DeniedPacket { source, destination, protocol, source_port: port(0), destination_port: port(2), uid: self.uid, len }
+        let echo = behind.filter(|bytes| matches!((protocol, bytes.first()), (1, Some(8)) | (58, Some(128))));
+        let source_port = echo.map_or_else(|| port(0), |bytes| number(bytes, 4));
+        Packet { source, destination, protocol, source_port, destination_port: port(2), uid: self.uid, len }
     }
 }
 
@@ -127,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    fn read(payload: &[u8]) -> Option<DeniedPacket> {
-        Told { payload, uid: Some(1000), seq: None }.packet()
+    fn read(payload: &[u8]) -> Option<Packet> {
+        Told { payload, uid: Some(1000), ..Told::default() }.packet()
     }
 
     fn v4(flags_and_offset: u16, options: usize, protocol: u8, behind: &[u8]) -> Vec<u8> {
