@@ -71,6 +71,16 @@ impl Event<'_> {
         told::rtype(self.message)
     }
 
+    /// The question as it stands in the reply: the name in octets with the root's, then type and class. Costs no allocation.
+    pub fn question(&self) -> &[u8] {
+        told::question(self.message)
+    }
+
+    /// The aliases (CNAME) in the answer, in its order: each the target of one record.
+    pub fn chain(&self) -> Vec<Name> {
+        told::chain(self.message)
+    }
+
     /// The addresses that were told; every one of them was open by then.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         told::addresses(self.message)

@@ -21,6 +21,21 @@ pub(crate) fn rtype(message: &[u8]) -> RecordType {
     RecordType::from(number.and_then(|number| number.try_into().ok()).map_or(0, u16::from_be_bytes))
 }
 
+/// The question section; empty where there is none.
+pub(crate) fn question(message: &[u8]) -> &[u8] {
+    body::skip_name(message, HEADER).and_then(|end| message.get(HEADER..end + 4)).unwrap_or_default()
+}
+
+/// The targets of the aliases in the answer section.
+pub(crate) fn chain(message: &[u8]) -> Vec<Name> {
+    let Ok(message) = hickory_proto::op::Message::from_vec(message) else { return Vec::new() };
+    let targets = message.answers.iter().filter_map(|record| match &record.data {
+        hickory_proto::rr::RData::CNAME(target) => Name::from_labels(target.0.iter()).ok(),
+        _ => None,
+    });
+    targets.collect()
+}
+
 /// The addresses in the answer section.
 pub(crate) fn addresses(message: &[u8]) -> impl Iterator<Item = IpAddr> + '_ {
     let records = body::skip_name(message, HEADER).and_then(|end| message.get(end + 4..)).unwrap_or_default();

@@ -1,6 +1,8 @@
 //! The pod's fence: one policy, one ruleset in the kernel and one account of its leases, changed together or not at all.
 
+pub mod audited;
 pub mod ids;
+pub mod joining;
 pub mod open;
 pub mod past;
 pub mod plan;
@@ -15,9 +17,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nft::{Answers, Firewall, InstallError, Lease, OpeningHandle};
-use policies::{Name, OpeningIndex, Policy, Reason, Verdict};
+use policies::{Mode, Name, OpeningIndex, Policy, Reason, Verdict};
 
+use self::audited::Audited;
 use self::ids::RuleIds;
+use self::joining::RuleNames;
 use self::past::PastLeases;
 pub use self::plan::Wanted;
 use self::plan::{Now, Plans};
@@ -58,6 +62,9 @@ pub struct Fence {
     /// The sets of each opening, by its index in the book, as the firewall knows them since the last installation or reading.
     handles: Vec<Option<OpeningHandle>>,
     past: PastLeases,
+    /// The rules by their ids, for who tells of flows.
+    rules: RuleNames,
+    audited: Audited,
     renewals: Renewals,
     /// The kernel's word was lost and it could not be asked since: the book may lack what stands.
     unsure: bool,
@@ -85,6 +92,8 @@ impl Fence {
             strange_keys: Vec::new(),
             handles: Vec::new(),
             past: PastLeases::default(),
+            rules: RuleNames::default(),
+            audited: Audited::default(),
             renewals: Renewals::default(),
             unsure: false,
             epoch: 0,
@@ -213,6 +222,10 @@ impl Fence {
         self.ids = ids;
         self.book = book;
         self.policy = policy;
+        self.rules.note(&self.policy, |opening| self.ids.of(opening));
+        if self.policy.mode() == Mode::Enforce {
+            self.audited.clear();
+        }
         self.find_sets();
         Ok(())
     }

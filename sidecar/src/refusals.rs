@@ -13,7 +13,7 @@ use crate::worker::selftest;
 /// Lines a second at the most; the others are counted in the next second's first line.
 const LINES_A_SECOND: u64 = 20;
 
-/// The log of the resolver. (The flow log proper, with every packet told, is a stage of its own and will take this place.)
+/// The log of the resolver for people.
 #[derive(Debug)]
 pub struct RefusalLog {
     started: Instant,

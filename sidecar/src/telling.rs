@@ -1,10 +1,13 @@
 //! Where records go: the log, a bounded ring for who asks later, and who follows; none of them can hold up another or grow.
 
+pub mod output;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use self::output::Output;
 use crate::metrics::Metrics;
 use crate::record::{Line, Origin, Record, SCHEMA_VERSION, Timestamp};
 
@@ -34,6 +37,7 @@ pub struct Telling {
 struct Inner {
     origin: Origin,
     metrics: Metrics,
+    output: Option<Output>,
     flows: Mutex<Ring>,
     questions: Mutex<Ring>,
 }
@@ -61,8 +65,8 @@ pub struct TooManyFollowers;
 
 impl Telling {
     /// Tells of the pod `origin`.
-    pub fn new(origin: Origin, metrics: Metrics) -> Self {
-        Telling { inner: Arc::new(Inner { origin, metrics, flows: Mutex::default(), questions: Mutex::default() }) }
+    pub fn new(origin: Origin, metrics: Metrics, output: Option<Output>) -> Self {
+        Telling { inner: Arc::new(Inner { origin, metrics, output, flows: Mutex::default(), questions: Mutex::default() }) }
     }
 
     /// Tells a record. Never waits for a reader.
@@ -71,7 +75,16 @@ impl Telling {
         let line = Line { time: Timestamp::now(), schema_version: SCHEMA_VERSION, origin: self.inner.origin.clone(), record };
         // What is made of strings and numbers has a form in JSON.
         let Ok(text) = serde_json::to_string(&line) else { return };
-        self.ring(of).push(text.into());
+        let text: Arc<str> = text.into();
+        if let Some(output) = &self.inner.output {
+            output.line(Arc::clone(&text));
+        }
+        self.ring(of).push(text);
+    }
+
+    /// Lines that were not written to stdout since this was last asked.
+    pub fn take_unwritten(&self) -> u64 {
+        self.inner.output.as_ref().map_or(0, Output::take_unwritten)
     }
 
     /// The lines that are kept, the oldest first.

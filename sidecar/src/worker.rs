@@ -11,21 +11,26 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dnsproxy::{Config, Identity, Limits, Proxy};
-use nft::{Firewall, Log, RawGuard, Sizes, ToldPackets};
+use nft::{Firewall, Log, RawGuard, Sizes};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
 use self::reload::{Followed, Reloader};
 use self::report::Report;
 use self::resolvers::ResolverFile;
-use crate::cli::{RawGuardArg, RunArgs};
+use crate::cli::{FlowLogArg, RawGuardArg, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::fence::ruleset::Frame;
 use crate::fence::{EstablishError, Fence, MOST_LEASES_OF_A_RULE};
+use crate::flows::{self, Sources};
 use crate::keeper::Keeper;
 use crate::loader::{LoadError, Loader, today};
+use crate::metrics::Metrics;
+use crate::questions::{Listener, Questions};
+use crate::record::Origin;
 use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
-use crate::{control, denials, log, privileges, refusals};
+use crate::telling::{Telling, output::Output};
+use crate::{control, log, privileges, refusals};
 
 /// Why the worker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +102,9 @@ struct Prepared {
     uid: u32,
     loader: Loader,
     resolvers: ResolverFile,
-    denied: Option<ToldPackets>,
+    told: Option<Sources>,
+    flow_log: FlowLogArg,
+    origin: Origin,
     dirs: Vec<std::path::PathBuf>,
     first: Result<crate::loader::Loaded, LoadError>,
 }
@@ -125,6 +132,14 @@ impl Prepared {
         };
         let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
         let control = control::bind(&args.control).map_err(StartError::Control)?;
+        let app = labels.get("app.kubernetes.io/name").or_else(|| labels.get("app")).cloned();
+        let origin = Origin {
+            namespace: args.namespace.clone(),
+            pod: args.pod.clone(),
+            node: args.node.clone(),
+            service_account: args.service_account.clone(),
+            app,
+        };
         let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
         privileges::drop_to(args.uid).map_err(StartError::Privileges)?;
 
@@ -137,16 +152,20 @@ impl Prepared {
             return Err(StartError::Audit(error));
         }
         let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
-        let denied = match ToldPackets::refused(Log::default()) {
-            Ok(denied) => Some(denied),
-            // Only what just ended is not opened again by itself then.
-            Err(error) => {
-                tracing::warn!(error = crate::exit::chain(&error), "refused packets are not heard of");
-                None
-            }
+        let told = match args.flow_log {
+            FlowLogArg::Off => None,
+            _ => Sources::listen(Log::default()).map_or_else(
+                |error| {
+                    // What just ended is not opened again by itself then either.
+                    tracing::warn!(error = crate::exit::chain(&error), "flows are not heard of");
+                    None
+                },
+                Some,
+            ),
         };
         let (listen, uid, dirs) = (args.listen, args.uid, args.policies);
-        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, resolvers, denied, dirs, first })
+        let flow_log = args.flow_log;
+        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, resolvers, told, flow_log, origin, dirs, first })
     }
 
     async fn serve(self, started: std::time::Instant) -> Result<Exit, StartError> {
@@ -155,10 +174,18 @@ impl Prepared {
             Config { listen: vec![self.listen], upstreams: self.upstreams, identity: Some(self.identity), limits: Limits::default() };
         let mut fence = self.fence;
         let view = fence.view();
-        let proxy = Proxy::bind(config, current.clone(), fence, refusals::RefusalLog::new(&self.dirs)).map_err(StartError::Bind)?;
+        let questions = Arc::new(Questions::default());
+        let gathered = self.told.is_some().then(|| questions.clone());
+        let listener = Listener::new(refusals::RefusalLog::new(&self.dirs), gathered);
+        let output = match self.flow_log {
+            FlowLogArg::Stdout => Some(Output::start().map_err(StartError::Runtime)?),
+            FlowLogArg::None | FlowLogArg::Off => None,
+        };
+        let telling = Telling::new(self.origin, Metrics::default(), output);
+        let proxy = Proxy::bind(config, current.clone(), fence, listener).map_err(StartError::Bind)?;
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
-        if let Some(denied) = self.denied {
-            denials::start(denied, proxy.handle()).map_err(StartError::Runtime)?;
+        if let Some(told) = self.told {
+            flows::start(told, proxy.handle(), telling.clone(), questions).map_err(StartError::Runtime)?;
         }
         let addresses = proxy.addresses().to_vec();
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());

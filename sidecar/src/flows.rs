@@ -1,0 +1,360 @@
+//! Every flow is told: what the kernel tells is joined with the address book as it is then, folded, and handed on; what is lost is counted.
+
+pub mod folding;
+pub mod kind;
+pub mod living;
+pub mod losses;
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dnsproxy::{Handle, NotTaken};
+use nft::{Connection, Counters, EndedConnections, FlowOwner, ListenError, Log, ToldPacket, ToldPackets};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use self::folding::Folding;
+use self::kind::{Fold, Kind, Owner, Seen, Volumes};
+use self::living::Living;
+use self::losses::{Came, Losses};
+use crate::fence::Fence;
+use crate::fence::upkeep::RefusedPacket;
+use crate::questions::Questions;
+use crate::record::{FlowEvent, FlowRecord, LostRecord, LostWhat, LostWhy, Record, Timestamp, Transport};
+use crate::telling::{Of, Telling};
+
+/// Different flows that are joined in one job of the resolver's thread. What is beyond waits for the next.
+const AT_ONCE: usize = 256;
+/// Different refused destinations of a job that are looked at for leases that have just ended. An app chooses how many it is refused at.
+const LOOKED_AT: usize = 64;
+/// Ends that wait for their beginning: an end is told at once, a beginning up to a hundredth of a second later.
+const MOST_EARLY: usize = 4096;
+/// For how long they wait.
+const EARLY: Duration = Duration::from_millis(60);
+/// How often windows and questions are looked at, in milliseconds.
+const LOOK_MS: u16 = 250;
+/// How long the resolver's thread may take for a job.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kernel's three ways of telling.
+#[derive(Debug)]
+pub struct Sources {
+    refused: ToldPackets,
+    began: ToldPackets,
+    ended: EndedConnections,
+}
+
+impl Sources {
+    /// Begins to listen; the ruleset need not stand yet.
+    ///
+    /// # Errors
+    /// [`ListenError`] of the first that cannot be heard.
+    pub fn listen(log: Log) -> Result<Self, ListenError> {
+        Ok(Sources { refused: ToldPackets::refused(log)?, began: ToldPackets::began(log)?, ended: EndedConnections::listen()? })
+    }
+}
+
+/// Tells flows, and what is gathered of questions, on a thread of its own until the resolver has ended.
+///
+/// # Errors
+/// The system's, if it has no thread for it.
+pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questions: Arc<Questions>) -> std::io::Result<()> {
+    let teller = Teller {
+        sources,
+        resolver,
+        telling,
+        questions,
+        folding: Folding::default(),
+        living: Living::default(),
+        losses: Losses::default(),
+        early: Vec::new(),
+        started: Instant::now(),
+    };
+    thread::Builder::new().name("flows".into()).spawn(move || teller.run())?;
+    Ok(())
+}
+
+struct Teller {
+    sources: Sources,
+    resolver: Handle<Fence>,
+    telling: Telling,
+    questions: Arc<Questions>,
+    folding: Folding,
+    living: Living,
+    losses: Losses,
+    early: Vec<(Instant, Connection)>,
+    started: Instant,
+}
+
+/// The resolver has ended, and with it the worker.
+struct Ended;
+
+impl Teller {
+    fn run(mut self) {
+        let _ = self.adopt();
+        let mut looked = Instant::now();
+        let mut counted = looked;
+        let mut overruns = 0;
+        loop {
+            if self.wait().is_err() || self.read().is_err() {
+                break;
+            }
+            let now = Instant::now();
+            if now.duration_since(looked) >= Duration::from_millis(LOOK_MS.into()) {
+                looked = now;
+                self.look();
+            }
+            if now.duration_since(counted) >= Duration::from_secs(1) {
+                counted = now;
+                if self.count().is_err() {
+                    break;
+                }
+                if self.sources.ended.overruns() != overruns {
+                    overruns = self.sources.ended.overruns();
+                    self.reconcile();
+                }
+            }
+        }
+        let telling = self.telling.clone();
+        self.folding.all(|record| telling.tell(Of::Flows, Record::Flow(record)));
+    }
+
+    /// Flows that began before this process: by the names of now.
+    fn adopt(&mut self) -> Result<(), Ended> {
+        let found = nft::connections().unwrap_or_else(|error| {
+            tracing::warn!(error = crate::exit::chain(&error), "flows that began before are told without their beginning");
+            Vec::new()
+        });
+        for part in found.chunks(AT_ONCE) {
+            let seen: Vec<Seen> = part.iter().map(Seen::of_connection).collect();
+            let kinds = self.join(seen, HashSet::new())?;
+            for (connection, kind) in part.iter().zip(kinds) {
+                let hash = self.living.of_connection(connection);
+                self.remember(hash, kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), Ended> {
+        let mut waiting = [
+            PollFd::new(self.sources.refused.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sources.began.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sources.ended.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, PollTimeout::from(LOOK_MS)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "flows are not heard of any more");
+                Err(Ended)
+            }
+        }
+    }
+
+    /// Reads what has come, joins and tells it. Beginnings before ends.
+    fn read(&mut self) -> Result<(), Ended> {
+        let mut packets: Vec<ToldPacket> = Vec::new();
+        let mut ends: Vec<Connection> = Vec::new();
+        let heard = self
+            .sources
+            .began
+            .receive(|packet| packets.push(packet))
+            .and_then(|_| self.sources.refused.receive(|packet| packets.push(packet)))
+            .and_then(|_| self.sources.ended.receive(|connection| ends.push(connection)));
+        if let Err(error) = heard {
+            tracing::error!(%error, "flows are not heard of any more");
+            return Err(Ended);
+        }
+        if !packets.is_empty() {
+            self.packets(&packets)?;
+        }
+        let now = Instant::now();
+        let mut early = std::mem::take(&mut self.early);
+        early.extend(ends.into_iter().map(|connection| (now, connection)));
+        self.ends(early, now)
+    }
+
+    fn packets(&mut self, packets: &[ToldPacket]) -> Result<(), Ended> {
+        // Equal ones are joined once.
+        let mut places: HashMap<Seen, usize> = HashMap::new();
+        let mut distinct: Vec<Seen> = Vec::new();
+        let which: Vec<usize> = packets
+            .iter()
+            .map(|packet| {
+                *places.entry(Seen::of_packet(packet)).or_insert_with_key(|seen| {
+                    distinct.push(*seen);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
+        let mut kinds = Vec::with_capacity(distinct.len());
+        for part in distinct.chunks(AT_ONCE) {
+            let refused = part.iter().filter(|seen| seen.owner == Owner::Refused).filter_map(refused).take(LOOKED_AT).collect();
+            let joined = self.join(part.to_vec(), refused)?;
+            kinds.extend(joined.into_iter().map(|kind| self.folding.place(kind)));
+        }
+        let at = Timestamp::now();
+        for (packet, place) in packets.iter().zip(which) {
+            let refused = matches!(packet.what, nft::Told::Refused);
+            let Some(id) = kinds.get(place).copied().flatten() else {
+                let what = if refused { LostWhat::RefusedPackets } else { LostWhat::FirstPackets };
+                self.losses.note(what, LostWhy::QueueFull, 1);
+                continue;
+            };
+            let audit = self.folding.is_audit(id);
+            let event = if refused && !audit { FlowEvent::Refused } else { FlowEvent::Began };
+            if event == FlowEvent::Began {
+                let hash = self.living.of_packet(&packet.packet);
+                self.remember_id(hash, id);
+            }
+            let told = self.folding.add(id, event, &Fold::one(at, packet.packet.source_port), at.millis());
+            self.tell(told);
+        }
+        Ok(())
+    }
+
+    fn ends(&mut self, ends: Vec<(Instant, Connection)>, now: Instant) -> Result<(), Ended> {
+        let at = Timestamp::now();
+        let mut strange = Vec::new();
+        for (came, connection) in ends {
+            let hash = self.living.of_connection(&connection);
+            match self.living.end(hash) {
+                Some(begun) => {
+                    let age = self.ticks(now).saturating_sub(begun.at);
+                    self.ended(begun.kind, &connection, at, Some(age));
+                    self.folding.live(begun.kind, false);
+                }
+                None if now.duration_since(came) < EARLY && self.early.len() < MOST_EARLY => self.early.push((came, connection)),
+                None => strange.push(connection),
+            }
+        }
+        for part in strange.chunks(AT_ONCE) {
+            // Its beginning was lost, or there was no room for it: the rule is known all the same, and the names of now.
+            let kinds = self.join(part.iter().map(Seen::of_connection).collect(), HashSet::new())?;
+            for (connection, kind) in part.iter().zip(kinds) {
+                match self.folding.place(kind) {
+                    Some(id) => self.ended(id, connection, at, None),
+                    None => self.losses.note(LostWhat::EndedFlows, LostWhy::QueueFull, 1),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, id: folding::KindId, connection: &Connection, at: Timestamp, age: Option<u32>) {
+        let inbound = connection.owner == FlowOwner::Inbound;
+        let (sent, received) = match inbound {
+            true => (connection.received, connection.sent),
+            false => (connection.sent, connection.received),
+        };
+        let idle = u64::try_from(connection.idle_time().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = age.map(|age| (u64::from(age) * 100).saturating_sub(idle));
+        let fold = Fold { volumes: Some(Volumes { sent, received }), duration_ms, ..Fold::one(at, connection.source_port) };
+        let told = self.folding.add(id, FlowEvent::Ended, &fold, at.millis());
+        self.tell(told);
+    }
+
+    fn remember(&mut self, hash: u64, kind: Kind) {
+        match self.folding.place(kind) {
+            Some(id) => self.remember_id(hash, id),
+            None => self.losses.note(LostWhat::EndedFlows, LostWhy::QueueFull, 1),
+        }
+    }
+
+    fn remember_id(&mut self, hash: u64, id: folding::KindId) {
+        let at = self.ticks(Instant::now());
+        match self.living.begin(hash, id, at) {
+            Ok(before) => {
+                self.folding.live(id, true);
+                if let Some(before) = before {
+                    self.folding.live(before.kind, false);
+                }
+            }
+            Err(living::Full) => self.losses.note(LostWhat::EndedFlows, LostWhy::QueueFull, 1),
+        }
+    }
+
+    fn ticks(&self, now: Instant) -> u32 {
+        u32::try_from(now.duration_since(self.started).as_millis() / 100).unwrap_or(u32::MAX)
+    }
+
+    /// Has the fence say what these flows are, and ask again for leases of refused ones that have just ended.
+    fn join(&self, seen: Vec<Seen>, refused: HashSet<RefusedPacket>) -> Result<Vec<Kind>, Ended> {
+        let asking = self.resolver.clone();
+        self.job(move |fence| {
+            let now = Instant::now();
+            let kinds: Vec<Kind> = seen.iter().map(|seen| fence.join(*seen, now)).collect();
+            for ask in refused.iter().filter_map(|packet| fence.denied(packet, now)?.ask) {
+                // What is not taken now is refused again, and asked then.
+                let _ = asking.refresh(ask.name, ask.ipv6);
+            }
+            kinds
+        })
+    }
+
+    fn job<R: Send + 'static>(&self, job: impl FnOnce(&mut Fence) -> R + Send + Clone + 'static) -> Result<R, Ended> {
+        loop {
+            let (to, from) = mpsc::sync_channel(1);
+            let this = job.clone();
+            match self.resolver.post(move |fence| drop(to.send(this(fence)))) {
+                Ok(()) => return from.recv_timeout(PATIENCE).map_err(|_| Ended),
+                // What it has to do is bounded: the kernel's queues wait meanwhile.
+                Err(NotTaken::Busy) => thread::sleep(Duration::from_millis(5)),
+                Err(_) => return Err(Ended),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let telling = self.telling.clone();
+        self.folding.due(Timestamp::now().millis(), |record| telling.tell(Of::Flows, Record::Flow(record)));
+        self.questions.due(Timestamp::now(), |record| telling.tell(Of::Questions, record));
+    }
+
+    /// Compares the kernel's counters with what came, and tells what was lost.
+    fn count(&mut self) -> Result<(), Ended> {
+        let counters: Option<Counters> = self.job(Fence::counters)?;
+        if let Some(counters) = counters {
+            let came = |packets: &ToldPackets| Came { received: packets.received(), overrun: packets.lost() };
+            self.losses.look(&counters, came(&self.sources.refused), came(&self.sources.began));
+        }
+        self.losses.note(LostWhat::Records, LostWhy::NotWritten, self.telling.take_unwritten());
+        for lost in self.losses.take() {
+            let LostRecord { what, why, count } = lost;
+            tracing::warn!(?what, ?why, count, "flows were lost to the log");
+            self.telling.tell(Of::Flows, Record::Lost(lost));
+        }
+        Ok(())
+    }
+
+    /// Ends were lost: the flows that are not there any more have ended unseen.
+    fn reconcile(&mut self) {
+        let before = self.ticks(Instant::now()).saturating_sub(10);
+        let Ok(found) = nft::connections() else { return };
+        if found.len() >= nft::MOST_LISTED {
+            return self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, 1);
+        }
+        let there: HashSet<u64> = found.iter().map(|connection| self.living.of_connection(connection)).collect();
+        let gone = self.living.reconcile(&there, before);
+        self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, gone.len() as u64);
+        for id in gone {
+            self.folding.live(id, false);
+        }
+    }
+
+    fn tell(&self, record: Option<FlowRecord>) {
+        if let Some(record) = record {
+            self.telling.tell(Of::Flows, Record::Flow(record));
+        }
+    }
+}
+
+/// The packet as the fence knows it; `None` for a protocol that no rule can open.
+fn refused(seen: &Seen) -> Option<RefusedPacket> {
+    let protocol = Transport::from_number(seen.protocol).protocol()?;
+    Some(RefusedPacket { destination: seen.destination, protocol, port: seen.port.unwrap_or(0) })
+}
