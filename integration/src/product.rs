@@ -1,5 +1,7 @@
 //! The product itself, as PID 1 of its own PID namespace in a pod: started, asked, killed in every way.
 
+mod flows;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -224,10 +226,10 @@ impl Portreeve<'_> {
         &self.control
     }
 
-    /// Everything it has written.
+    /// Its log for people: all of stderr.
     #[must_use]
     pub fn log(&self) -> String {
-        self.running.stdout() + &self.running.stderr()
+        self.running.stderr()
     }
 
     /// Waits until the log has this text; false when it has not within `limit`.

@@ -181,7 +181,7 @@ impl Prepared {
             FlowLogArg::Stdout => Some(Output::start().map_err(StartError::Runtime)?),
             FlowLogArg::None | FlowLogArg::Off => None,
         };
-        let telling = Telling::new(self.origin, Metrics::default(), output);
+        let telling = Telling::new(self.origin, Metrics, output);
         let proxy = Proxy::bind(config, current.clone(), fence, listener).map_err(StartError::Bind)?;
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
         if let Some(told) = self.told {
