@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::asking::{
-    DiffArgs, DnsArgs, DoctorArgs, ExplainRunningArgs, FlowsArgs, LearnArgs, LeasesArgs, MapArgs, MapFormat, ReplayArgs, RunningArgs,
-};
+pub use self::asking::{DnsArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
 pub use self::upstream::Upstream;
 
 /// Where the control socket is when nothing else is said.
@@ -49,10 +47,6 @@ pub enum Command {
     Dns(DnsArgs),
     /// Say what the running sidecar does with HOST|IP[:PORT[/PROTO]] and why; exit 0 permitted, 1 refused
     Explain(ExplainRunningArgs),
-    /// Look for what keeps the sidecar from its work; exit 1 if something does
-    Doctor(DoctorArgs),
-    /// Draw which workloads use which names, from flow logs or from Prometheus
-    Map(MapArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -88,9 +82,6 @@ pub struct RunArgs {
     /// Where the log of flows and questions goes
     #[arg(long, value_name = "WHERE", env = "PORTREEVE_FLOW_LOG", default_value = "stdout")]
     pub flow_log: FlowLogArg,
-    /// Serve /metrics, /readyz and /livez over HTTP there [default: not at all]
-    #[arg(long, value_name = "IP:PORT", env = "PORTREEVE_METRICS")]
-    pub metrics: Option<SocketAddr>,
     /// Where the pod's resolvers and search domains are read from
     #[arg(long, value_name = "FILE", env = "PORTREEVE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
@@ -176,12 +167,6 @@ pub enum PolicyCommand {
     Explain(ExplainArgs),
     /// List what `use = [...]` can name
     Presets(PresetsArgs),
-    /// Write the least policy that permits what flow logs show
-    Learn(LearnArgs),
-    /// Say which recorded flows a policy would newly refuse or permit; exit 1 if it would refuse one
-    Replay(ReplayArgs),
-    /// Say what a change of policy changes in meaning; exit 1 if anything
-    Diff(DiffArgs),
 }
 
 /// The pod that is judged for; without both, one that each file selects (`check`) or that the first does (`explain`).

@@ -1,5 +1,6 @@
-//! The control socket: one question a connection, one JSON answer, for who started the sidecar and its own uid alone.
+//! The control socket: one question a connection, answered in JSON, for who started the sidecar and its own uid alone.
 
+pub mod answers;
 pub mod client;
 
 use std::io;
@@ -12,12 +13,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use self::answers::{Answer, Answers};
+
 /// How many clients are served at once; one more waits in the kernel's queue.
 const CLIENTS: usize = 8;
 /// How long one client may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest question.
-const QUESTION_BYTES: u64 = 256;
+const QUESTION_BYTES: u64 = 512;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +58,10 @@ pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, BindControl
     Ok(listener)
 }
 
-/// Answers `status` with what `report` says, until the process ends.
-pub async fn serve(
-    listener: std::os::unix::net::UnixListener,
-    uid: u32,
-    report: impl Fn() -> String + Send + Sync + 'static,
-) -> io::Result<()> {
+/// Answers until the process ends.
+pub async fn serve(listener: std::os::unix::net::UnixListener, uid: u32, answers: Answers) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
-    let report = Arc::new(report);
+    let answers = Arc::new(answers);
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
@@ -75,26 +74,63 @@ pub async fn serve(
                 continue;
             }
         };
-        let report = report.clone();
+        let answers = answers.clone();
         tokio::spawn(async move {
             // A client that went away, or said nothing sensible: its loss.
-            let _ = tokio::time::timeout(PATIENCE, answer(stream, uid, &*report)).await;
+            let followed = tokio::time::timeout(PATIENCE, answer(stream, uid, &answers)).await;
+            // Who follows has a place of another kind: how many may is bounded where they follow.
             drop(place);
+            if let Ok(Ok(Some((stream, coming)))) = followed {
+                let _ = follow(stream, coming).await;
+            }
         });
     }
 }
 
-async fn answer(mut stream: UnixStream, uid: u32, report: &(impl Fn() -> String + Sync)) -> io::Result<()> {
+/// Answers; gives back the stream of a client that follows.
+async fn answer(mut stream: UnixStream, uid: u32, answers: &Answers) -> io::Result<Option<(UnixStream, Coming)>> {
     let peer = stream.peer_cred()?.uid();
     let mut question = Vec::new();
     let (reader, mut writer) = stream.split();
     tokio::io::AsyncBufReadExt::read_until(&mut tokio::io::BufReader::new(reader.take(QUESTION_BYTES)), b'\n', &mut question).await?;
     // The question is read from anyone: a connection that ends with bytes unread is reset, and its client would not hear why.
-    let answer = match question.trim_ascii() {
-        _ if peer != 0 && peer != uid => "{\"error\":\"only root and the sidecar's own uid may ask\"}".to_owned(),
-        b"status" => report(),
-        _ => "{\"error\":\"the questions are: status\"}".to_owned(),
+    let answer = match std::str::from_utf8(&question) {
+        _ if peer != 0 && peer != uid => answers::error("only root and the sidecar's own uid may ask"),
+        Ok(question) => answers.to(question.trim()).await,
+        Err(_) => answers::error("a question is a line of text"),
     };
-    writer.write_all(answer.as_bytes()).await?;
-    writer.write_all(b"\n").await
+    let (lines, coming) = match answer {
+        Answer::Whole(text) => (vec![text.into()], None),
+        Answer::Lines(lines) => (lines, None),
+        Answer::Following(following) => (following.kept, Some(following.coming)),
+    };
+    for line in lines {
+        writer.write_all(line.as_bytes()).await?;
+        writer.write_all(b"\n").await?;
+    }
+    Ok(coming.map(|coming| (stream, coming)))
+}
+
+type Coming = tokio::sync::mpsc::Receiver<Arc<str>>;
+
+/// Hands on what comes, until the client goes or does not keep up.
+async fn follow(mut stream: UnixStream, mut coming: Coming) -> io::Result<()> {
+    loop {
+        let mut gone = [0];
+        tokio::select! {
+            line = coming.recv() => {
+                let Some(line) = line else { return Ok(()) };
+                let written = async {
+                    stream.write_all(line.as_bytes()).await?;
+                    stream.write_all(b"\n").await
+                };
+                tokio::time::timeout(PATIENCE, written).await.map_err(io::Error::other)??;
+            }
+            // It has nothing more to say: what comes is its end.
+            _ = stream.readable() => match stream.try_read(&mut gone) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return Ok(()),
+            },
+        }
+    }
 }

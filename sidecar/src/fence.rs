@@ -3,6 +3,7 @@
 pub mod audited;
 pub mod ids;
 pub mod joining;
+pub mod listing;
 pub mod open;
 pub mod past;
 pub mod plan;

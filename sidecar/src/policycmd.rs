@@ -1,10 +1,7 @@
 //! `portreeve policy …`: what the files say, told without a sidecar and without rights. Every answer names whose view it is.
 
-pub mod diff;
 pub mod explain;
 pub mod files;
-pub mod learn;
-pub mod replay;
 
 use policies::{Policy, PolicyFile, Style, Surroundings, run_expectations};
 use serde::Serialize;
@@ -22,9 +19,6 @@ pub fn run(command: PolicyCommand) -> Result<Exit, Failure> {
         PolicyCommand::Test(args) => test(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
         PolicyCommand::Presets(args) => presets(&args),
-        PolicyCommand::Learn(args) => learn::run(&args),
-        PolicyCommand::Replay(args) => replay::run(&args),
-        PolicyCommand::Diff(args) => diff::run(&args),
     }
 }
 

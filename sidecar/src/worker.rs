@@ -19,6 +19,7 @@ use self::reload::{Followed, Reloader};
 use self::report::Report;
 use self::resolvers::ResolverFile;
 use crate::cli::{FlowLogArg, RawGuardArg, RunArgs};
+use crate::control::answers::Answers;
 use crate::exit::{Exit, Failure};
 use crate::fence::ruleset::Frame;
 use crate::fence::{EstablishError, Fence, MOST_LEASES_OF_A_RULE};
@@ -200,9 +201,9 @@ impl Prepared {
         let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone(), Some(followed));
         reloader.note_first(self.first);
         tokio::spawn(reloader.run());
-        let answering = report.clone();
+        let answers = Answers::new(report.clone(), telling, proxy.handle());
         tokio::spawn(async move {
-            if let Err(error) = control::serve(self.control, self.uid, move || answering.json()).await {
+            if let Err(error) = control::serve(self.control, self.uid, answers).await {
                 tracing::error!(%error, "the control socket is gone");
             }
         });

@@ -1,17 +1,22 @@
-//! The asking side of the control socket: `portreeve status` says in one line, or in JSON, how the running sidecar is.
+//! The asking side of the control socket, and `portreeve status`: in one line, or in JSON, how the running sidecar is.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::status::Status;
 
-/// The longest answer that is read.
-const ANSWER_BYTES: u64 = 1 << 20;
+/// The longest answer that is read: 32,768 leases are some eight mebibytes.
+const ANSWER_BYTES: u64 = 32 << 20;
+/// How long the sidecar may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the sidecar could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +39,10 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
-    /// The answer is not a status.
+    /// The sidecar could not answer.
+    #[error("the sidecar says: {0}")]
+    Said(String),
+    /// The answer is not what was asked for.
     #[error("the sidecar's answer is not understood (is it another version?): {answer}")]
     NotUnderstood {
         /// What it said, shortened.
@@ -47,7 +55,7 @@ pub enum AskError {
 
 /// `portreeve status`: exit 0 if ready or if readiness was not asked for.
 pub fn print_status(args: &StatusArgs) -> Result<Exit, Failure> {
-    let status = match ask(&args.control) {
+    let status: Status = match ask(&args.control, "status") {
         Ok(status) => status,
         // A startup probe asks before the socket is there: that is "not ready", in one line.
         Err(error) if args.ready => {
@@ -64,15 +72,35 @@ pub fn print_status(args: &StatusArgs) -> Result<Exit, Failure> {
     Ok(if args.ready && !status.ready { Exit::Refused } else { Exit::Success })
 }
 
-fn ask(path: &Path) -> Result<Status, AskError> {
+/// Asks a question that has one object for an answer.
+pub fn ask<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, AskError> {
+    let stream = question(path, text, Some(PATIENCE))?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES).read_to_string(&mut answer).map_err(|source| AskError::Talk { path: path.to_owned(), source })?;
+    understood(&answer)
+}
+
+/// Asks; the answer is to be read from the stream. Without `patience` it may take for ever.
+pub fn question(path: &Path, text: &str, patience: Option<Duration>) -> Result<UnixStream, AskError> {
     let talk = |source| AskError::Talk { path: path.to_owned(), source };
     let mut stream = UnixStream::connect(path).map_err(|source| AskError::Connect { path: path.to_owned(), source })?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(talk)?;
-    stream.set_write_timeout(Some(Duration::from_secs(2))).map_err(talk)?;
-    stream.write_all(b"status\n").map_err(talk)?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES).read_to_string(&mut answer).map_err(talk)?;
-    serde_json::from_str(&answer).map_err(|source| AskError::NotUnderstood { answer: shortened(&answer), source })
+    stream.set_read_timeout(patience).map_err(talk)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
+    stream.write_all(format!("{text}\n").as_bytes()).map_err(talk)?;
+    Ok(stream)
+}
+
+/// An object of an answer.
+pub fn understood<T: DeserializeOwned>(answer: &str) -> Result<T, AskError> {
+    if let Ok(Complaint { error }) = serde_json::from_str(answer) {
+        return Err(AskError::Said(shortened(&error)));
+    }
+    serde_json::from_str(answer).map_err(|source| AskError::NotUnderstood { answer: shortened(answer), source })
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    error: String,
 }
 
 /// The beginning of a text, on one line and without what a terminal would obey.

@@ -115,6 +115,11 @@ impl Report {
         }
     }
 
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
     /// The status as the control socket sends it.
     pub fn json(&self) -> String {
         serde_json::to_string(&self.status()).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))

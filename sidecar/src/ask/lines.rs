@@ -1,0 +1,115 @@
+//! Lines of the running sidecar's log: which of them are wanted, read as they come.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::control::client::{self, AskError};
+use crate::exit::Failure;
+use crate::record::{DnsVerdict, Line, Record, Timestamp, Verdict};
+
+/// The longest line that is read.
+const LINE_BYTES: u64 = 1 << 20;
+
+/// Which lines are wanted.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    denied: bool,
+    name: Option<String>,
+    since: Option<Timestamp>,
+}
+
+/// Why it is not known which are wanted.
+#[derive(Debug, thiserror::Error)]
+#[error("--since {0}: neither a span (\"10m\", \"1h 30m\") nor a time (\"2026-11-26T08:00:00Z\")")]
+pub struct SinceNotUnderstood(String);
+
+impl Wanted {
+    /// As the command line says.
+    pub fn new(denied: bool, name: Option<&str>, since: Option<&str>) -> Result<Self, Failure> {
+        let since = since.map(|text| moment(text).ok_or_else(|| Failure::usage(SinceNotUnderstood(text.to_owned())))).transpose()?;
+        Ok(Wanted { denied, name: name.map(|name| name.trim_end_matches('.').to_ascii_lowercase()), since })
+    }
+
+    /// Whether a line is wanted. What was lost is wanted unless it is about a name.
+    pub fn takes(&self, line: &Line) -> bool {
+        let names = |fits: &dyn Fn(&str) -> bool| match &line.record {
+            Record::Flow(flow) => {
+                let cause = flow.cause.as_ref().and_then(|cause| match cause {
+                    crate::record::Cause::LeaseEnded { name, .. } | crate::record::Cause::RefusedName { name, .. } => Some(name.as_str()),
+                    _ => None,
+                });
+                flow.names.iter().map(String::as_str).chain(cause).any(fits)
+            }
+            Record::Dns(dns) => fits(&dns.name),
+            Record::Lost(_) => false,
+        };
+        let (denied, last) = match &line.record {
+            Record::Flow(flow) => (flow.verdict != Verdict::Permitted, flow.last),
+            Record::Dns(dns) => (matches!(dns.verdict, DnsVerdict::Refused | DnsVerdict::WouldDeny), dns.last),
+            Record::Lost(_) => (true, line.time),
+        };
+        (denied || !self.denied)
+            && self.name.as_ref().is_none_or(|glob| names(&|name| fits(glob.as_bytes(), name.as_bytes())))
+            && self.since.is_none_or(|since| last >= since)
+    }
+}
+
+/// Whether a name fits a pattern in which `*` is any text.
+fn fits(glob: &[u8], name: &[u8]) -> bool {
+    match glob.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => (0..=name.len()).any(|at| name.get(at..).is_some_and(|name| fits(rest, name))),
+        Some((byte, rest)) => name.split_first().is_some_and(|(first, name)| first.eq_ignore_ascii_case(byte) && fits(rest, name)),
+    }
+}
+
+fn moment(text: &str) -> Option<Timestamp> {
+    if let Ok(span) = humantime::parse_duration(text) {
+        return Some(Timestamp::from(SystemTime::now().checked_sub(span)?));
+    }
+    humantime::parse_rfc3339_weak(text).ok().map(Timestamp::from)
+}
+
+/// Asks, and hands over each line with its text. With `follow` it goes on until the sidecar ends.
+pub fn each(control: &Path, question: &str, follow: bool, mut take: impl FnMut(&str, Line) -> Result<(), Failure>) -> Result<(), Failure> {
+    let patience = (!follow).then_some(Duration::from_secs(5));
+    let stream = client::question(control, question, patience).map_err(Failure::usage)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut text = String::new();
+        let read = reader.by_ref().take(LINE_BYTES).read_line(&mut text);
+        let read = read.map_err(|source| Failure::failed(AskError::Talk { path: control.to_owned(), source }))?;
+        if read == 0 {
+            return Ok(());
+        }
+        let text = text.trim_end();
+        let line = client::understood(text).map_err(Failure::usage)?;
+        take(text, line)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text() {
+        for (glob, name, wanted) in [
+            ("*.example.com", "a.b.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("api*", "api.example.com", true),
+            ("*", "", true),
+            ("a*c", "abd", false),
+            ("A.example", "a.example", true),
+        ] {
+            assert_eq!(fits(glob.as_bytes(), name.as_bytes()), wanted, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn spans_and_times_are_understood() {
+        assert!(moment("10m").is_some() && moment("2026-11-26T08:00:00Z").is_some());
+        assert!(moment("yesterday").is_none());
+    }
+}
