@@ -79,6 +79,9 @@ pub struct RunArgs {
     /// The pod's service account, for logs
     #[arg(long, value_name = "NAME", env = "PORTREEVE_SERVICE_ACCOUNT")]
     pub service_account: Option<String>,
+    /// Serve /metrics, /readyz and /livez over HTTP there [default: not at all]
+    #[arg(long, value_name = "IP:PORT", env = "PORTREEVE_METRICS")]
+    pub metrics: Option<SocketAddr>,
     /// Where the log of flows and questions goes
     #[arg(long, value_name = "WHERE", env = "PORTREEVE_FLOW_LOG", default_value = "stdout")]
     pub flow_log: FlowLogArg,

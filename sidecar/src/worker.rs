@@ -26,7 +26,7 @@ use crate::fence::{EstablishError, Fence, MOST_LEASES_OF_A_RULE};
 use crate::flows::{self, Sources};
 use crate::keeper::Keeper;
 use crate::loader::{LoadError, Loader, today};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, http};
 use crate::questions::{Listener, Questions};
 use crate::record::Origin;
 use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
@@ -66,6 +66,12 @@ pub enum StartError {
     /// The resolver.
     #[error("cannot answer questions")]
     Bind(#[source] dnsproxy::BindError),
+    /// The metrics' port.
+    #[error("cannot be watched")]
+    BindMetrics(#[source] http::BindMetricsError),
+    /// The metrics themselves.
+    #[error("cannot count")]
+    Metrics(#[source] prometheus::Error),
     /// The event loop.
     #[error("cannot start the event loop")]
     Runtime(#[source] std::io::Error),
@@ -105,6 +111,7 @@ struct Prepared {
     resolvers: ResolverFile,
     told: Option<Sources>,
     flow_log: FlowLogArg,
+    metrics: Option<std::net::TcpListener>,
     origin: Origin,
     dirs: Vec<std::path::PathBuf>,
     first: Result<crate::loader::Loaded, LoadError>,
@@ -133,6 +140,7 @@ impl Prepared {
         };
         let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
         let control = control::bind(&args.control).map_err(StartError::Control)?;
+        let metrics = args.metrics.map(http::bind).transpose().map_err(StartError::BindMetrics)?;
         let app = labels.get("app.kubernetes.io/name").or_else(|| labels.get("app")).cloned();
         let origin = Origin {
             namespace: args.namespace.clone(),
@@ -166,7 +174,7 @@ impl Prepared {
         };
         let (listen, uid, dirs) = (args.listen, args.uid, args.policies);
         let flow_log = args.flow_log;
-        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, resolvers, told, flow_log, origin, dirs, first })
+        Ok(Prepared { fence, identity, upstreams, listen, control, uid, loader, resolvers, told, flow_log, metrics, origin, dirs, first })
     }
 
     async fn serve(self, started: std::time::Instant) -> Result<Exit, StartError> {
@@ -182,7 +190,8 @@ impl Prepared {
             FlowLogArg::Stdout => Some(Output::start().map_err(StartError::Runtime)?),
             FlowLogArg::None | FlowLogArg::Off => None,
         };
-        let telling = Telling::new(self.origin, Metrics, output);
+        let metrics = Metrics::new().map_err(StartError::Metrics)?;
+        let telling = Telling::new(self.origin, metrics.clone(), output);
         let proxy = Proxy::bind(config, current.clone(), fence, listener).map_err(StartError::Bind)?;
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
         if let Some(told) = self.told {
@@ -201,6 +210,14 @@ impl Prepared {
         let reloader = Reloader::new(self.loader, self.dirs, keeper, report.clone(), Some(followed));
         reloader.note_first(self.first);
         tokio::spawn(reloader.run());
+        if let Some(listener) = self.metrics {
+            let report = report.clone();
+            tokio::spawn(async move {
+                if let Err(error) = http::serve(listener, metrics, report).await {
+                    tracing::error!(%error, "the metrics port is gone");
+                }
+            });
+        }
         let answers = Answers::new(report.clone(), telling, proxy.handle());
         tokio::spawn(async move {
             if let Err(error) = control::serve(self.control, self.uid, answers).await {

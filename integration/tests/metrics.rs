@@ -1,0 +1,141 @@
+//! Promise: a real Prometheus scrapes the sidecar and finds what the pod did; the exposition is clean by promtool; the port is bounded.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use integration::clients::{connect, dig};
+use integration::{Pod, Portreeve, Setup, TcpTarget, World, wait_until};
+use serde_json::Value;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(20);
+const PORT: u16 = 9464;
+
+const POLICY: &str = r#"
+version = 1
+name = "shop"
+[[allow]]
+name = "web"
+hosts = ["*.example.com"]
+ports = ["443"]
+"#;
+
+fn start(pod: &Pod) -> Portreeve<'_> {
+    Setup::new(pod).policy("shop.toml", POLICY).option("--metrics", format!("0.0.0.0:{PORT}")).start()
+}
+
+/// What the port says to these bytes, from outside the pod.
+fn say(world: &World, pod: &Pod, bytes: &[u8]) -> String {
+    let to = SocketAddr::from((pod.v4(), PORT));
+    world.outside().run(|| {
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        said
+    })
+}
+
+#[test]
+fn prometheus_scrapes_what_the_pod_did() {
+    let world = World::new();
+    let authority = world.authority();
+    authority.a("api.example.com", &["198.51.100.7"], 60);
+    let _web = TcpTarget::on(world.outside(), "[::]:443", "");
+    let pod = world.pod("app");
+    let _portreeve = start(&pod);
+    let dir = world.scratch().make_dir("prometheus", 0o777);
+    let config = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: pods\n  static_configs:\n  - targets: ['{}:{PORT}']\n    labels: {{ namespace: shop, app: cart }}\n",
+        pod.v4()
+    );
+    fs::write(dir.join("prometheus.yml"), config).unwrap();
+    let prometheus = world
+        .command("prometheus")
+        .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+        .arg("--web.listen-address=127.0.0.1:9090")
+        .spawn();
+    let value = |query: &str| -> Option<f64> {
+        let asked =
+            world.command("curl").args(["-sG", "http://127.0.0.1:9090/api/v1/query", "--data-urlencode"]).arg(format!("query={query}"));
+        let told: Value = serde_json::from_str(&asked.output().stdout).ok()?;
+        told["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    };
+    let becomes = |query: &str, wanted: f64| {
+        let found = wait_until(LIMIT, || {
+            std::thread::sleep(Duration::from_millis(200));
+            value(query).filter(|value| (value - wanted).abs() < 0.5)
+        });
+        assert!(found.is_some(), "{query}: {:?}\n{}", value(query), prometheus.stderr());
+    };
+    becomes("portreeve_ready", 1.0);
+    assert_eq!(dig(&pod, &["api.example.com"]).status, "NOERROR");
+    assert_eq!(dig(&pod, &["github.com"]).status, "NXDOMAIN");
+    for _ in 0..3 {
+        drop(connect(&pod, "198.51.100.7:443".parse().unwrap(), 5 * SECOND).unwrap());
+        assert!(connect(&pod, "198.51.100.99:443".parse().unwrap(), 5 * SECOND).is_err());
+    }
+    becomes("portreeve_flows_total{verdict=\"permitted\",direction=\"outbound\",name=\"api.example.com\",rule=\"web\",port=\"443\"}", 3.0);
+    becomes("portreeve_flows_total{verdict=\"refused\",cause=\"never-resolved\",name=\"198.51.100.99\"}", 3.0);
+    becomes("portreeve_questions_total{verdict=\"refused\",rcode=\"NXDOMAIN\"}", 1.0);
+    becomes("portreeve_leases", 1.0);
+    pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
+    // At least the three segments of each handshake.
+    let bytes = "portreeve_flow_bytes_total{name=\"api.example.com\",way=\"sent\",namespace=\"shop\",app=\"cart\"}";
+    assert!(wait_until(LIMIT, || value(bytes).filter(|bytes| *bytes >= 3.0 * 100.0)).is_some(), "{:?}", value(bytes));
+    let exposition = say(&world, &pod, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let text = exposition.split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert!(text.contains("portreeve_flows_total"));
+    let checked = world.command("promtool").args(["check", "metrics"]).input(text).output();
+    assert!(checked.ok() && checked.stderr.is_empty() && checked.stdout.is_empty(), "{}{}", checked.stdout, checked.stderr);
+}
+
+#[test]
+fn the_port_says_what_is_so_and_nobody_holds_it_up() {
+    let world = World::new();
+    let authority = world.authority();
+    let pod = world.pod("app");
+    let portreeve = start(&pod);
+    for (request, wanted) in [
+        ("GET /livez HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("GET /readyz HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("HEAD /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 "),
+        ("POST /metrics HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc", "HTTP/1.1 405 "),
+        ("nonsense\r\n\r\n", "HTTP/1.1 400 "),
+    ] {
+        let said = say(&world, &pod, request.as_bytes());
+        assert!(said.starts_with(wanted), "{request}: {said}");
+        assert_eq!(request.starts_with("HEAD"), said.ends_with("\r\n\r\n"), "{said}");
+    }
+    let long = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(20_000));
+    assert!(say(&world, &pod, long.as_bytes()).starts_with("HTTP/1.1 431 "));
+    // As many as are served at once say nothing: they are let go, and the next is served.
+    let silent: Vec<TcpStream> = world.outside().run(|| (0..20).map(|_| TcpStream::connect((pod.v4(), PORT)).unwrap()).collect());
+    assert!(say(&world, &pod, b"GET /livez HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK"));
+    assert!(portreeve.is_ready());
+    drop(silent);
+    portreeve.swap_policies(&[("shop.toml", "version = 1\nnonsense = 1\n")]);
+    let failed = || say(&world, &pod, b"GET /metrics HTTP/1.1\r\n\r\n").contains("portreeve_policy_load_failed 1");
+    assert!(wait_until(LIMIT, || failed().then_some(())).is_some());
+    drop(authority);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_at_the_start() {
+    let world = World::new();
+    let _authority = world.authority();
+    let pod = world.pod("app");
+    let _taken = pod.run(|| std::net::TcpListener::bind(("127.0.0.1", PORT)).unwrap());
+    let mut portreeve = Setup::new(&pod).policy("shop.toml", POLICY).option("--metrics", format!("127.0.0.1:{PORT}")).launch();
+    let ended = portreeve.wait(LIMIT).expect("it ends");
+    assert_eq!(ended.code(), Some(78), "{}", portreeve.log());
+    assert!(portreeve.log().contains("cannot serve metrics on 127.0.0.1:9464 (--metrics)"), "{}", portreeve.log());
+}

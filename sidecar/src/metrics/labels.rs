@@ -1,0 +1,45 @@
+//! Values of labels: as many different ones as there is room for, the rest is `other`.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+/// The longest value.
+const MOST_BYTES: usize = 256;
+
+/// The values that one label has had.
+#[derive(Debug)]
+pub struct Bounded {
+    most: usize,
+    seen: Mutex<HashSet<String>>,
+}
+
+impl Bounded {
+    /// Room for `most` values.
+    pub fn new(most: usize) -> Self {
+        Bounded { most, seen: Mutex::default() }
+    }
+
+    /// The value itself, or `other`. Absence (the empty value) takes no room.
+    pub fn label(&self, value: &str) -> String {
+        if value.is_empty() {
+            return String::new();
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(value) {
+            return value.to_owned();
+        }
+        if seen.len() >= self.most || value.len() > MOST_BYTES {
+            return "other".to_owned();
+        }
+        seen.insert(value.to_owned());
+        value.to_owned()
+    }
+}
+
+/// A value as the log writes it.
+pub fn kebab(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    }
+}

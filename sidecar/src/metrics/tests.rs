@@ -1,0 +1,83 @@
+use super::*;
+use crate::record::{Cause, LostWhat, LostWhy, Timestamp, Transport};
+
+fn flow(name: &str, port: u16) -> FlowRecord {
+    FlowRecord {
+        event: FlowEvent::Began,
+        verdict: Verdict::Permitted,
+        mode: "enforce".to_owned(),
+        direction: Direction::Outbound,
+        count: 3,
+        first: Timestamp::from_millis(0),
+        last: Timestamp::from_millis(0),
+        names: vec![name.to_owned()],
+        shared_address: false,
+        rule: Some("web".to_owned()),
+        policy: Some("shop".to_owned()),
+        cause: None,
+        transport: Transport::Tcp,
+        network_type: "ipv4".to_owned(),
+        source: [10, 0, 0, 2].into(),
+        source_port: None,
+        destination: [198, 51, 100, 7].into(),
+        destination_port: Some(port),
+        uid: None,
+        bytes_sent: None,
+        bytes_received: None,
+        packets_sent: None,
+        packets_received: None,
+        duration_ms: None,
+    }
+}
+
+fn status() -> Status {
+    serde_json::from_value(serde_json::json!({
+        "pid": 1, "version": "0", "ready": true, "mode": "enforce", "generation": "0", "policies": [], "rules": 1, "leases": 2,
+        "upstreams": [{"address": "10.96.0.10:53", "answers": true, "round-trip-us": 250}], "loads": 1, "table-restored": 0, "raw-guard": true,
+        "queries": {"received": 0, "refused": 0, "servfail": 0, "dropped": 0, "withheld": 0},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn what_is_recorded_is_counted_under_its_name() {
+    let metrics = Metrics::new().unwrap();
+    metrics.record(&Record::Flow(flow("api.example.com", 443)));
+    let ended = FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(100), bytes_received: Some(9), ..flow("api.example.com", 443) };
+    metrics.record(&Record::Flow(ended));
+    metrics.record(&Record::Lost(LostRecord { what: LostWhat::RefusedPackets, why: LostWhy::OverLimit, count: 7 }));
+    let text = metrics.text(&status()).unwrap();
+    for line in [
+        "portreeve_flows_total{cause=\"\",direction=\"outbound\",name=\"api.example.com\",policy=\"shop\",port=\"443\",protocol=\"tcp\",rule=\"web\",verdict=\"permitted\"} 3",
+        "portreeve_flow_bytes_total{direction=\"outbound\",name=\"api.example.com\",port=\"443\",protocol=\"tcp\",way=\"sent\"} 100",
+        "portreeve_lost_total{what=\"refused-packets\",why=\"over-limit\"} 7",
+        "portreeve_leases 2",
+        "portreeve_upstream_up{upstream=\"10.96.0.10:53\"} 1",
+        "portreeve_upstream_round_trip_seconds{upstream=\"10.96.0.10:53\"} 0.00025",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn no_flood_of_names_and_ports_makes_more_series_than_there_is_room_for() {
+    let metrics = Metrics::new().unwrap();
+    for n in 0..2_000_u16 {
+        metrics.record(&Record::Flow(flow(&format!("n{n}.example.com"), 443)));
+        let refused = FlowRecord {
+            verdict: Verdict::Refused,
+            names: Vec::new(),
+            rule: None,
+            policy: None,
+            destination: std::net::IpAddr::from((0xc612_0000 + u32::from(n)).to_be_bytes()),
+            cause: Some(Cause::NeverResolved),
+            ..flow("", n + 1)
+        };
+        metrics.record(&Record::Flow(refused));
+    }
+    let text = metrics.text(&status()).unwrap();
+    let series = text.lines().filter(|line| line.starts_with("portreeve_flows_total")).count();
+    // 50 names and `other`, and of `other` each of 20 ports and `other`.
+    assert!(series <= 51 + 21, "{series}");
+    assert!(text.contains("name=\"other\""));
+}
