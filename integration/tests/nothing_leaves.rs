@@ -30,9 +30,6 @@ const BROKEN: &str = "version = 1\nname = \"web\"\n[[allow]]\nname = \"api\"\nho
 const FOR_OTHERS: &str = "version = 1\nname = \"web\"\n[select]\nlabels = { app = \"another\" }\n\
     [[allow]]\nname = \"all\"\ncidrs = [\"203.0.113.0/24\", \"2001:db8:ffff::/48\"]\nports = [\"*/tcp\", \"*/udp\"]\n";
 
-const AUDIT: &str = "version = 1\nname = \"web\"\nmode = \"audit\"\n\
-    [[allow]]\nname = \"all\"\ncidrs = [\"203.0.113.0/24\", \"2001:db8:ffff::/48\"]\nports = [\"*/tcp\", \"*/udp\"]\n";
-
 /// What a test's policy may permit to ask.
 const PERMITTED: [&str; 2] = ["api.example.com", "slow.example.com"];
 
@@ -211,21 +208,6 @@ fn a_start_that_fails_leaves_the_pod_closed() {
         assert!(wait_until(SECOND, || portreeve.log().contains(why).then_some(())).is_some(), "{}", portreeve.log());
         expect_held(&scene, &watcher, why);
     }
-}
-
-#[test]
-fn an_audit_policy_is_refused_in_one_sentence_and_nothing_leaves() {
-    let scene = scene();
-    let watcher = scene.pod.watch();
-    let mut portreeve = Setup::new(&scene.pod).policy("web.toml", AUDIT).launch();
-    let status = portreeve.wait(LIMIT).unwrap_or_else(|| panic!("it runs: {}", portreeve.log()));
-    assert_eq!(status.code(), Some(2), "{}", portreeve.log());
-    let told = || portreeve.log().lines().filter(|line| line.contains("audit")).map(str::to_owned).collect::<Vec<_>>();
-    let told = wait_until(SECOND, || Some(told()).filter(|lines| !lines.is_empty())).unwrap_or_default();
-    assert_eq!(told.len(), 1, "{}", portreeve.log());
-    assert!(told[0].starts_with("portreeve: ") && !portreeve.log().contains("panicked"), "{}", portreeve.log());
-    expect_held(&scene, &watcher, "after an audit policy");
-    assert!(connect(&scene.pod, scene.web.address(), SECOND).is_err());
 }
 
 #[test]

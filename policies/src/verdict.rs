@@ -7,7 +7,7 @@ use crate::{
     address::{self, AddressRefusal},
     budget::{Budget, BudgetKind},
     date::Date,
-    file::HttpsRecords,
+    file::{HttpsRecords, Mode},
     name::Name,
     opening::{Opening, OpeningIndex},
     policy::{Granted, Inner, Policy},
@@ -87,9 +87,42 @@ pub struct Grant {
     pub(crate) granted: Arc<Granted>,
     /// Whether the name, and every alias followed since, lies below the cluster's own domain.
     pub(crate) in_cluster: bool,
+    /// What it would be, were the pod held.
+    pub(crate) would_deny: Option<Arc<Refusal>>,
 }
 
 impl Grant {
+    /// In audit a refused name is answered all the same: the permission to ask for it, with the refusal inside. It opens nothing, since
+    /// nothing is closed.
+    ///
+    /// # Errors
+    /// The refusal as it was, if the policy holds the pod or is of another generation: only a policy in [`Mode::Audit`] makes a grant of one.
+    #[expect(clippy::result_large_err, reason = "the refusal comes back as it went in")]
+    pub fn audited(policy: &Policy, refusal: Refusal) -> Result<Self, Refusal> {
+        if policy.mode() != Mode::Audit || policy.generation() != refusal.generation {
+            return Err(refusal);
+        }
+        let granted = Granted {
+            openings: Box::default(),
+            withheld: Box::default(),
+            https_records: HttpsRecords::Nodata,
+            srv_openings: Box::default(),
+            budget: None,
+        };
+        Ok(Self {
+            name: refusal.name.clone(),
+            policy: Arc::clone(&policy.inner),
+            granted: Arc::new(granted),
+            in_cluster: false,
+            would_deny: Some(Arc::new(refusal)),
+        })
+    }
+
+    /// The refusal that the name would meet, were the pod held; `None` of a name that is permitted.
+    pub fn would_deny(&self) -> Option<&Refusal> {
+        self.would_deny.as_deref()
+    }
+
     /// The name that was asked for.
     pub fn name(&self) -> &Name {
         &self.name
@@ -121,6 +154,10 @@ impl Grant {
     /// # Errors
     /// Why the address must be stripped from the answer.
     pub fn permits_address(&self, address: IpAddr) -> Result<(), AddressRefusal> {
+        // In audit nothing is held: what goes there is told.
+        if self.policy.mode == Mode::Audit {
+            return Ok(());
+        }
         if let Some(place) = self.policy.denied_wholly(address) {
             return Err(AddressRefusal::Denied { address, place });
         }
@@ -167,7 +204,7 @@ impl Grant {
             openings: if openings.is_empty() { return None } else { openings },
         };
         let in_cluster = policy.inner.is_in_cluster(target.as_wire());
-        Some(Self { name: target.clone(), policy: Arc::clone(&policy.inner), granted: Arc::new(granted), in_cluster })
+        Some(Self { name: target.clone(), policy: Arc::clone(&policy.inner), granted: Arc::new(granted), in_cluster, would_deny: None })
     }
 
     /// What the name counts against; `None` if a rule that grants it gives it in full, whatever wildcards match as well. Where several

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dnsproxy::{Event, Observer, Outcome, Source, Transport};
-use policies::{Grant, Policy, Reason, Verdict};
+use policies::{Grant, Mode, Policy, Refusal, Verdict};
 
 use crate::exit::chain;
 use crate::record::{DnsRecord, DnsVerdict, LostRecord, LostWhat, LostWhy, Record, Timestamp, cause};
@@ -46,7 +46,7 @@ impl Questions {
     /// Takes note of an answer that has left.
     fn note(&self, event: &Event<'_>) {
         let now = Timestamp::now().millis();
-        let verdict = verdict(event.outcome);
+        let verdict = verdict(event);
         let key = self.hasher.hash_one((event.question(), verdict, u16::from(event.rcode)));
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = asked.gathered.get_mut(&key) {
@@ -121,8 +121,15 @@ impl Observer for Listener {
     }
 }
 
-fn verdict(outcome: &Outcome) -> DnsVerdict {
-    match outcome {
+fn verdict(event: &Event<'_>) -> DnsVerdict {
+    let audited = |grant: &Grant| if grant.would_deny().is_some() { DnsVerdict::WouldDeny } else { DnsVerdict::Permitted };
+    match event.outcome {
+        Outcome::Released(grant) | Outcome::Plain(grant) => audited(grant),
+        // What is told again was judged before, under the same policy.
+        Outcome::Again if event.policy.mode() == Mode::Audit => match event.policy.judge(&event.name()) {
+            Verdict::Granted(_) => DnsVerdict::Permitted,
+            Verdict::Refused(_) => DnsVerdict::WouldDeny,
+        },
         Outcome::Refused(_) => DnsVerdict::Refused,
         Outcome::NoUpstream(_) | Outcome::Unusable(..) | Outcome::GateFailed(..) => DnsVerdict::Failed,
         _ => DnsVerdict::Permitted,
@@ -132,9 +139,9 @@ fn verdict(outcome: &Outcome) -> DnsVerdict {
 fn record(event: &Event<'_>, verdict: DnsVerdict, at: Timestamp) -> DnsRecord {
     let name = event.name();
     let (reason, place) = match event.outcome {
-        Outcome::Refused(refusal) => {
-            let place = refusal.place().map(|place| (place.rule().to_owned(), place.policy().to_owned()));
-            (Some(reason_of(refusal.reason())), place)
+        Outcome::Refused(refusal) => refused(refusal),
+        Outcome::Released(grant) | Outcome::Plain(grant) if grant.would_deny().is_some() => {
+            grant.would_deny().map(refused).unwrap_or_default()
         }
         Outcome::Released(grant) | Outcome::Plain(grant) => (None, rule_of(event.policy, grant)),
         Outcome::NoUpstream(grant) => (Some("no-upstream".to_owned()), rule_of(event.policy, grant)),
@@ -142,7 +149,7 @@ fn record(event: &Event<'_>, verdict: DnsVerdict, at: Timestamp) -> DnsRecord {
         Outcome::GateFailed(grant, why) => (Some(chain(why)), rule_of(event.policy, grant)),
         _ => match event.policy.judge(&name) {
             Verdict::Granted(grant) => (None, rule_of(event.policy, &grant)),
-            Verdict::Refused(_) => (None, None),
+            Verdict::Refused(refusal) => refused(&refusal),
         },
     };
     let (rule, policy) = place.unzip();
@@ -177,8 +184,10 @@ fn record(event: &Event<'_>, verdict: DnsVerdict, at: Timestamp) -> DnsRecord {
     }
 }
 
-fn reason_of(reason: Reason) -> String {
-    cause::reason(reason).to_owned()
+/// Why a name is refused, and by which rule.
+fn refused(refusal: &Refusal) -> (Option<String>, Option<(String, String)>) {
+    let place = refusal.place().map(|place| (place.rule().to_owned(), place.policy().to_owned()));
+    (Some(cause::reason(refusal.reason()).to_owned()), place)
 }
 
 /// The first rule that grants, and its policy.

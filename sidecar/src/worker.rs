@@ -60,9 +60,6 @@ pub enum StartError {
     /// Stepping down.
     #[error("cannot step down from root")]
     Privileges(#[source] privileges::DropPrivilegesError),
-    /// The policy asks for what this version cannot do.
-    #[error("the policy cannot be put in force; nothing leaves")]
-    Audit(#[source] LoadError),
     /// The resolver.
     #[error("cannot answer questions")]
     Bind(#[source] dnsproxy::BindError),
@@ -88,7 +85,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     log::start(args.log);
     let started = std::time::Instant::now();
     let prepared = Prepared::new(args).map_err(|error| match error {
-        StartError::Audit(_) | StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
+        StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
         _ => Failure::unable(error),
     })?;
     let runtime =
@@ -157,9 +154,6 @@ impl Prepared {
         // A policy that cannot be loaded opens nothing: what an earlier worker had opened closes now.
         let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
         fence.load(policy).map_err(|error| StartError::Establish(EstablishError::Install(error)))?;
-        if let Err(error @ LoadError::Audit) = first {
-            return Err(StartError::Audit(error));
-        }
         let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
         let told = match args.flow_log {
             FlowLogArg::Off => None,

@@ -1,7 +1,7 @@
 //! The walk from the name asked for over CNAMEs, inside one answer: bounded, without loops, and aware of where the cluster ends.
 
 use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
-use policies::{Grant, Name, Policy, Reason, Refusal, Verdict};
+use policies::{Grant, Mode, Name, Policy, Reason, Refusal, Verdict};
 
 use super::{MAX_LINKS, Unusable, Wanted};
 use crate::wire;
@@ -47,7 +47,9 @@ impl Chain {
             let alias = wire::policy_name(target).ok_or(Unusable::BadName)?;
             match policy.judge(&alias) {
                 // That the target is not permitted is no reason: only the name asked for must be.
-                Verdict::Refused(refusal) if refusal.reason() == Reason::Denied => return Ok(Walk::Denied(refusal)),
+                Verdict::Refused(refusal) if refusal.reason() == Reason::Denied && policy.mode() == Mode::Enforce => {
+                    return Ok(Walk::Denied(refusal));
+                }
                 _ => chain.grant.follow(&alias),
             }
             chain.ttl = chain.ttl.min(sane_ttl(link.ttl));

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hickory_proto::rr::RecordType;
-use policies::{Grant, HttpsRecords, Judged, Name, Policy, Reason, Refusal};
+use policies::{Grant, HttpsRecords, Judged, Mode, Name, Policy, Reason, Refusal};
 
 use super::{
     budgets::Budgets,
@@ -179,7 +179,9 @@ impl<G: Gate, O: Observer> Core<G, O> {
         };
         let local = match asker.rtype() {
             RecordType::ANY => Some(Reply::minimal_any()),
-            rtype if refusal::carries_hints(rtype) && grant.https_records() == HttpsRecords::Nodata => Some(Reply::empty()),
+            rtype if refusal::carries_hints(rtype) && grant.https_records() == HttpsRecords::Nodata && !self.audits() => {
+                Some(Reply::empty())
+            }
             _ if unreachable => Some(Reply::empty()),
             _ => None,
         };
@@ -188,6 +190,11 @@ impl<G: Gate, O: Observer> Core<G, O> {
             return self.send(asker, route, &reply, now, Outcome::Plain(grant), Source::Here, outboxes);
         }
         self.fetch(asker, route, grant, asking, outboxes);
+    }
+
+    /// Whether nothing is held, only told.
+    fn audits(&self) -> bool {
+        self.state.current.mode() == Mode::Audit
     }
 
     /// The verdict on a name; a target of a SRV record is granted as the record's owner is. `None` for octets that are no name.
@@ -200,7 +207,8 @@ impl<G: Gate, O: Observer> Core<G, O> {
             Reason::Denied => None,
             _ => self.state.targets.grant(refusal.name(), &self.state.current, self.state.now),
         };
-        Some(target.ok_or(refusal))
+        // In audit a refused name is answered all the same, with the refusal inside its grant.
+        Some(target.ok_or(refusal).or_else(|refusal| Grant::audited(&self.state.current, refusal)))
     }
 
     /// Gets the answer: by waiting with others for it, out of what was kept under another policy, or from an upstream.
@@ -219,7 +227,7 @@ impl<G: Gate, O: Observer> Core<G, O> {
             }
             return;
         }
-        let pending = Pending { question: question.to_owned(), grant, waiters: Vec::new(), relieved: false };
+        let mut pending = Pending { question: question.to_owned(), grant, waiters: Vec::new(), relieved: false };
         // What was told under another policy is still good, but for what that one stripped; it passes verification and gate again.
         if let Some(hit) = self.cache.fresh(question, now).filter(|hit| !hit.marks.stripped) {
             let message = body::message(question, hit.octets, hit.answers, hit.authorities, hit.marks);
@@ -231,8 +239,10 @@ impl<G: Gate, O: Observer> Core<G, O> {
             && let Err(kind) = self.state.budgets.take(pending.grant.generation(), &budget, question.name, now)
         {
             self.counters.over_budget.one();
-            let refusal = pending.grant.over_budget(kind);
-            return self.refuse(asker, route, now, refusal, Source::Here, outboxes);
+            match Grant::audited(&self.state.current, pending.grant.over_budget(kind)) {
+                Ok(grant) => pending.grant = grant,
+                Err(refusal) => return self.refuse(asker, route, now, refusal, Source::Here, outboxes),
+            }
         }
         let waiter = Waiter::new(asker, route, now);
         let down = asking.all_down();

@@ -60,7 +60,7 @@ impl<'a> GrantRef<'a> {
     /// The permission for the name that has these very octets.
     pub(crate) fn grant_for(&self, name: Name) -> Grant {
         let in_cluster = self.policy.is_in_cluster(name.as_wire());
-        Grant { name, policy: Arc::clone(self.policy), granted: Arc::clone(self.granted), in_cluster }
+        Grant { name, policy: Arc::clone(self.policy), granted: Arc::clone(self.granted), in_cluster, would_deny: None }
     }
 }
 

@@ -42,15 +42,20 @@ impl Fence {
     pub fn join(&self, seen: Seen, now: Instant) -> Kind {
         let tick = self.clock.tick(now);
         let audit = self.policy.mode() == Mode::Audit;
+        // In audit the names of refused answers count as well.
+        let leased = |fence: &Fence| {
+            let mut names = fence.leased_names(seen.destination, tick);
+            names.extend(fence.audited.of(seen.destination, tick).map(|(name, _)| name).filter(|name| !names.contains(name)));
+            names.sort_unstable();
+            names
+        };
         let (verdict, names, rule, cause) = match seen.owner {
             Owner::Passed(FlowOwner::Inbound) => (Verdict::Permitted, Vec::new(), None, None),
             Owner::Passed(FlowOwner::Rule(id)) => (Verdict::Permitted, self.names_for(&seen, tick), self.rules.0.get(&id).cloned(), None),
-            Owner::Passed(FlowOwner::Audit) => {
-                (Verdict::WouldDeny, self.leased_names(seen.destination, tick), None, Some(self.cause(&seen, now)))
-            }
+            Owner::Passed(FlowOwner::Audit) => (Verdict::WouldDeny, leased(self), None, Some(self.cause(&seen, now))),
             Owner::Refused => {
                 let verdict = if audit { Verdict::WouldDeny } else { Verdict::Refused };
-                (verdict, self.leased_names(seen.destination, tick), None, Some(self.cause(&seen, now)))
+                (verdict, leased(self), None, Some(self.cause(&seen, now)))
             }
         };
         Kind { seen, verdict, audit, names, rule, cause }

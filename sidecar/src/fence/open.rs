@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use dnsproxy::{OpenError, Opened};
 use nft::{Answers, Change, CommitError};
 
+use policies::Mode;
+
 use super::plan::{Now, Plan, Plans, Wanted};
 use super::{Fence, MOST_LEASES};
 use crate::addressbook::{Term, element};
+use crate::record::cause;
 
 /// From here on the book is swept as a whole before an answer is told that there is no room.
 const NEARLY_FULL: usize = MOST_LEASES - 1024;
@@ -74,10 +77,15 @@ impl Fence {
                 for step in plans.steps(plan) {
                     self.book.record(step.place, name, step.term);
                 }
+                if let Some(refusal) = answer.grant.would_deny() {
+                    return Ok(self.note_audited(&answer, refusal, now));
+                }
                 let ipv6 = answer.addresses.first().is_some_and(IpAddr::is_ipv6);
                 self.renewals.answered(name, ipv6, answer.addresses, now.tick);
                 // An answer always has an address and a grant an opening; were there none, no time at all is promised.
-                Ok(Opened { until: plan.until.map_or(now.instant, |until| self.clock.instant(until)) })
+                // (In audit an address may have none: then it is as open as any, for its own time.)
+                let none = if self.policy.mode() == Mode::Audit { now.instant + answer.ttl } else { now.instant };
+                Ok(Opened { until: plan.until.map_or(none, |until| self.clock.instant(until)) })
             })
             .collect::<Vec<_>>();
         if opened.iter().any(Result::is_err) {
@@ -86,6 +94,15 @@ impl Fence {
         self.plans = plans;
         self.make_sure();
         opened
+    }
+
+    /// In audit: a refused name's addresses are open like any; who flows there is told by that name.
+    fn note_audited(&mut self, answer: &Wanted<'_>, refusal: &policies::Refusal, now: Now) -> Opened {
+        let end = self.clock.end(now.instant, answer.ttl);
+        for address in answer.addresses {
+            self.audited.note(*address, refusal.name(), cause::reason(refusal.reason()), end);
+        }
+        Opened { until: now.instant + answer.ttl }
     }
 
     /// Where an answer was opened for as long as another one of its batch needs, and that one was not opened: the kernel has the longer time, so
