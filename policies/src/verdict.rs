@@ -97,7 +97,6 @@ impl Grant {
     ///
     /// # Errors
     /// The refusal as it was, if the policy holds the pod or is of another generation: only a policy in [`Mode::Audit`] makes a grant of one.
-    #[expect(clippy::result_large_err, reason = "the refusal comes back as it went in")]
     pub fn audited(policy: &Policy, refusal: Refusal) -> Result<Self, Refusal> {
         if policy.mode() != Mode::Audit || policy.generation() != refusal.generation {
             return Err(refusal);
