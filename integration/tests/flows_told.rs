@@ -102,7 +102,7 @@ fn a_permitted_flow_is_told_with_its_name_its_rule_and_its_pod_and_its_end_with_
     echo(&scene.pod, target("198.51.100.7", 9000), &[7; 1000], 5 * SECOND).unwrap();
     portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.7", 9000) && line["network.transport"] == "udp");
     let before = portreeve.flow_log().len();
-    scene.pod.command("conntrack").args(["-D", "-p", "udp", "--dport", "9000"]).output().expect_ok("conntrack");
+    let _ = scene.pod.command("conntrack").args(["-D", "-p", "udp", "--dport", "9000"]).output().expect_ok("conntrack");
     let ended = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7", 9000));
     let volumes = ["flow.bytes.sent", "flow.bytes.received", "flow.packets.sent", "flow.packets.received"].map(|key| ended[key].as_u64());
     assert_eq!(volumes, [Some(1028), Some(1028), Some(1), Some(1)], "{ended}");

@@ -86,7 +86,7 @@ fn prometheus_scrapes_what_the_pod_did() {
     becomes("portreeve_flows_total{verdict=\"refused\",cause=\"never-resolved\",name=\"198.51.100.99\"}", 3.0);
     becomes("portreeve_questions_total{verdict=\"refused\",rcode=\"NXDOMAIN\"}", 1.0);
     becomes("portreeve_leases", 1.0);
-    pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
+    let _ = pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
     // At least the three segments of each handshake.
     let bytes = "portreeve_flow_bytes_total{name=\"api.example.com\",way=\"sent\",namespace=\"shop\",app=\"cart\"}";
     assert!(wait_until(LIMIT, || value(bytes).filter(|bytes| *bytes >= 3.0 * 100.0)).is_some(), "{:?}", value(bytes));
