@@ -36,6 +36,13 @@ pub enum AddressKind {
     SiteLocal,
 }
 
+impl AddressKind {
+    /// What is special about an address; `None` of an ordinary one. One that carries an IPv4 address is what that one is.
+    pub fn of(address: IpAddr) -> Option<Self> {
+        kind_of(address)
+    }
+}
+
 impl fmt::Display for AddressKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     budget::BudgetTerms,
     file::Mode,
+    name::Name,
     policy::Policy,
     ports::Ports,
     target::{Target, TargetHost},
@@ -18,6 +19,11 @@ mod nearest;
 mod permit;
 
 pub(crate) use nearest::nearest_miss;
+
+/// Whether strangers have names right below this one, by the public suffix list compiled in: no wildcard belongs there.
+pub fn is_public_suffix(name: &Name) -> bool {
+    nearest::is_public(name)
+}
 
 /// Permitted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -25,7 +25,7 @@ pub use address::{AddressKind, AddressRefusal};
 pub use budget::{Budget, BudgetId, BudgetKind, BudgetTerms};
 pub use date::Date;
 pub use expect::{ExpectationReport, run_expectations};
-pub use explain::{BudgetReport, Decision, Explanation, NearestKind, NearestMiss, explain};
+pub use explain::{BudgetReport, Decision, Explanation, NearestKind, NearestMiss, explain, is_public_suffix};
 pub use file::{Allow, Deny, Expectation, Expected, HttpsRecords, LeaseTerms, Limit, Mode, PolicyFile, Private, Revoke, Select};
 pub use host::HostPattern;
 pub use name::{Name, NameError};

@@ -1,6 +1,7 @@
 //! The command line: what `portreeve` can be asked to do, every flag also as a `PORTREEVE_*` variable.
 
 pub mod asking;
+pub mod recorded;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::asking::{DnsArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
+pub use self::recorded::{LearnArgs, ReplayArgs};
 pub use self::upstream::Upstream;
 
 /// Where the control socket is when nothing else is said.
@@ -170,6 +172,10 @@ pub enum PolicyCommand {
     Explain(ExplainArgs),
     /// List what `use = [...]` can name
     Presets(PresetsArgs),
+    /// Write the least policy that permits what flow logs show to have passed
+    Learn(LearnArgs),
+    /// Try a policy against recorded flows: which would it newly refuse or permit; exit 1 if it refuses one that passed
+    Replay(ReplayArgs),
 }
 
 /// The pod that is judged for; without both, one that each file selects (`check`) or that the first does (`explain`).

@@ -94,10 +94,9 @@ async fn answer(mut stream: UnixStream, uid: u32, answers: &Answers) -> io::Resu
     let (reader, mut writer) = stream.split();
     tokio::io::AsyncBufReadExt::read_until(&mut tokio::io::BufReader::new(reader.take(QUESTION_BYTES)), b'\n', &mut question).await?;
     // The question is read from anyone: a connection that ends with bytes unread is reset, and its client would not hear why.
-    let answer = match std::str::from_utf8(&question) {
-        _ if peer != 0 && peer != uid => answers::error("only root and the sidecar's own uid may ask"),
-        Ok(question) => answers.to(question.trim()).await,
-        Err(_) => answers::error("a question is a line of text"),
+    let answer = match peer == 0 || peer == uid {
+        true => answers.to(String::from_utf8_lossy(&question).trim()).await,
+        false => answers::error("only root and the sidecar's own uid may ask"),
     };
     let (lines, coming) = match answer {
         Answer::Whole(text) => (vec![text.into()], None),

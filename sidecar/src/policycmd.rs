@@ -2,6 +2,9 @@
 
 pub mod explain;
 pub mod files;
+pub mod learn;
+pub mod replay;
+pub mod seen;
 
 use policies::{Policy, PolicyFile, Style, Surroundings, run_expectations};
 use serde::Serialize;
@@ -19,6 +22,8 @@ pub fn run(command: PolicyCommand) -> Result<Exit, Failure> {
         PolicyCommand::Test(args) => test(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
         PolicyCommand::Presets(args) => presets(&args),
+        PolicyCommand::Learn(args) => learn::run(&args),
+        PolicyCommand::Replay(args) => replay::run(&args),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cause;
 pub mod dns;
 pub mod flow;
 pub mod lost;
+pub mod reader;
 pub mod timestamp;
 
 use serde::{Deserialize, Serialize};

@@ -44,7 +44,7 @@ fn nearness(name: &Name, pattern: &HostPattern) -> Option<(usize, NearestKind)> 
 }
 
 /// Whether strangers have names right below this one: then two such names have nothing to do with each other.
-fn is_public(name: &Name) -> bool {
+pub(crate) fn is_public(name: &Name) -> bool {
     let text = name.to_string();
     name.is_root() || psl::suffix(text.as_bytes()).is_some_and(|suffix| suffix.as_bytes() == text.as_bytes())
 }

@@ -1,0 +1,47 @@
+//! Arguments of the commands that read what sidecars logged.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::PodArgs;
+
+/// What `policy learn` takes.
+#[derive(Debug, Args)]
+pub struct LearnArgs {
+    /// Flow logs as the sidecars wrote them, also as `kubectl logs` or a node's log files have them; `-` is standard input
+    #[arg(required = true, value_name = "FLOWS")]
+    pub flows: Vec<PathBuf>,
+    /// The policy's name
+    #[arg(long, value_name = "NAME", default_value = "learned")]
+    pub name: String,
+    /// Only the flows of this app
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Only the flows of this namespace
+    #[arg(long, value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Group N or more names below one parent into a wildcard
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", require_equals = true)]
+    pub wildcards: Option<usize>,
+    /// Also permit addresses that no name led to
+    #[arg(long)]
+    pub include_addresses: bool,
+    /// Also permit the clouds' metadata addresses
+    #[arg(long)]
+    pub include_metadata: bool,
+}
+
+/// What `policy replay` takes.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A policy file or a directory of them, then flow logs; `-` is standard input
+    #[arg(required = true, num_args = 2.., value_name = "POLICY FLOWS...")]
+    pub policy_and_flows: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// For which pod; without both, the one that each record is of.
+    #[command(flatten)]
+    pub pod: PodArgs,
+}
