@@ -1,15 +1,16 @@
 //! The product itself, as PID 1 of its own PID namespace in a pod: started, asked, killed in every way.
 
 mod flows;
+mod processes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+use self::processes::{alive, child_of, descendants, runs, send};
 use crate::{Cmd, Finished, Pod, PolicyDir, Running};
 
 /// How long a start may take before a test gives up (not the budget: machines that test are busy).
@@ -310,6 +311,13 @@ impl Portreeve<'_> {
         worker
     }
 
+    /// Ends everything and waits until it has: `unshare` itself does not wait for those it kills, and while they end they own the table.
+    fn end(&mut self) {
+        let all: Vec<i32> = descendants(self.running.pid());
+        let _status = self.running.kill();
+        let _late = crate::wait_until(Duration::from_secs(2), || all.iter().all(|pid| !runs(*pid)).then_some(()));
+    }
+
     /// SIGKILL to the supervisor, which takes the whole PID namespace with it, and waits.
     pub fn kill(&mut self) {
         send(self.supervisor(), Signal::SIGKILL);
@@ -329,7 +337,7 @@ impl Portreeve<'_> {
 
     /// Starts it once more with the same arguments, after [`Portreeve::kill`] or [`Portreeve::terminate`]; does not wait.
     pub fn relaunch(&mut self) {
-        let _status = self.running.kill();
+        self.end();
         self.running = self.launch.spawn(self.pod);
         self.started = Instant::now();
     }
@@ -358,32 +366,13 @@ impl Portreeve<'_> {
     }
 }
 
+impl Drop for Portreeve<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// A command line of the product in a pod, for its one-shot commands.
 pub fn portreeve(pod: &Pod) -> Cmd {
     pod.command(&binary().display().to_string())
-}
-
-fn send(pid: i32, signal: Signal) {
-    let _already_gone = kill(Pid::from_raw(pid), signal);
-}
-
-fn alive(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None).is_ok()
-}
-
-/// The first child of a process, waited for up to 2 s.
-fn child_of(parent: i32) -> Option<i32> {
-    crate::wait_until(Duration::from_secs(2), || {
-        let entries = fs::read_dir("/proc").ok()?;
-        let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
-        pids.find(|pid| parent_of(*pid) == Some(parent))
-    })
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; state and parent follow it.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let (state, rest) = rest.split_once(' ')?;
-    if state == "Z" { None } else { rest.split(' ').next()?.parse().ok() }
 }

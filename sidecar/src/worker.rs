@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dnsproxy::{Config, Identity, Limits, Proxy};
-use nft::{Firewall, Log, RawGuard, Sizes};
+use nft::{Firewall, InstallError, Log, RawGuard, Sizes};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
@@ -32,6 +32,10 @@ use crate::record::Origin;
 use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ips, read_labels};
 use crate::telling::{Telling, output::Output};
 use crate::{control, log, privileges, refusals};
+
+/// How often, and after what pause, a table that another process owns is tried again: a second in all.
+const OWNED_TRIES: u32 = 20;
+const OWNED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Why the worker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +128,7 @@ impl Prepared {
         // The fence before all else: whatever fails from here on, the pod is closed. Also when there is nobody to ask.
         let asked = whom_to_ask(&args);
         let frame = frame(&args, identity, asked.as_ref().map(|(_, upstreams)| upstreams.as_slice()).unwrap_or_default());
-        let firewall = Firewall::open().map_err(StartError::Firewall)?;
-        let mut fence = Fence::establish(firewall, frame, nothing.clone()).map_err(StartError::Establish)?;
+        let mut fence = establish(&frame, &nothing)?;
         let (resolv_conf, upstreams) = asked?;
         let surroundings = Surroundings {
             resolvers: upstreams.iter().map(SocketAddr::ip).collect(),
@@ -236,6 +239,19 @@ impl Prepared {
         // The proxy bounds its own drain. An error is a panic inside, which ended it all the same.
         let _ = proxy.await;
         Ok(Exit::Success)
+    }
+}
+
+/// The fence goes up. A process that was just killed owns the table until the kernel has closed all it had: that is waited for.
+fn establish(frame: &Frame, nothing: &Arc<Policy>) -> Result<Fence, StartError> {
+    let mut tries = OWNED_TRIES;
+    loop {
+        let firewall = Firewall::open().map_err(StartError::Firewall)?;
+        match Fence::establish(firewall, frame.clone(), nothing.clone()) {
+            Err(EstablishError::Install(InstallError::Owned(_))) if tries > 0 => std::thread::sleep(OWNED_PAUSE),
+            outcome => return outcome.map_err(StartError::Establish),
+        }
+        tries -= 1;
     }
 }
 

@@ -103,7 +103,8 @@ fn a_rule_with_a_right_to_private_addresses_opens_them_and_no_others() {
         let (name, answers) = answer_with(&scene, "inside.example.com", 100 + number, &[address]);
         assert!(told(&answers).is_empty(), "{name} {address}");
     }
-    assert_eq!(portreeve.status()["leases"], open.len(), "{:#}", portreeve.status());
+    // It is counted once a second.
+    portreeve.wait_status("leases", 5 * SECOND, |status| status["leases"] == open.len());
     let (pod, watcher) = (&scene.pod, scene.pod.watch());
     let _nobody_there = connect(pod, "[fd00::21]:443".parse().unwrap(), SECOND / 2);
     assert!(watcher.wait_for(SECOND, |packet| packet.is_syn() && packet.is_to("[fd00::21]:443".parse().unwrap())).is_some());

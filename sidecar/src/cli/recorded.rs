@@ -35,9 +35,12 @@ pub struct LearnArgs {
 /// What `policy replay` takes.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A policy file or a directory of them, then flow logs; `-` is standard input
-    #[arg(required = true, num_args = 2.., value_name = "POLICY FLOWS...")]
-    pub policy_and_flows: Vec<PathBuf>,
+    /// A policy file or a directory of them
+    #[arg(value_name = "POLICY")]
+    pub policy: PathBuf,
+    /// Flow logs as the sidecars wrote them; `-` is standard input
+    #[arg(required = true, value_name = "FLOWS")]
+    pub flows: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,6 @@
 //! `portreeve policy replay`: recorded flows judged by a policy that is not in force yet.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use policies::{Pod, Policy, PolicyFile, Surroundings, Verdict};
 use serde::Serialize;
@@ -40,12 +39,9 @@ struct Report {
 
 /// Runs it; exit 1 if the policy would refuse a flow that passed.
 pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
-    // clap demands two at least.
-    let Some((policy, flows)) = args.policy_and_flows.split_first() else { return Ok(Exit::Usage) };
-    let files = Files::read(std::slice::from_ref(policy))?;
+    let files = Files::read(std::slice::from_ref(&args.policy))?;
     let parsed = files.whole_or_report()?;
-    let flows: Vec<PathBuf> = flows.to_vec();
-    let seen = Seen::read(&flows)?;
+    let seen = Seen::read(&args.flows)?;
     let given = files::pod(&args.pod)?;
     let mut policies: HashMap<Workload, Policy> = HashMap::new();
     let mut report = Report { lost: seen.lost + seen.beyond, foreign_lines: seen.passed.foreign, ..Report::default() };
