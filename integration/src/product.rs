@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use self::processes::{alive, child_of, descendants, runs, send};
+use self::processes::{Whole, alive, child_of, send};
 use crate::{Cmd, Finished, Pod, PolicyDir, Running};
 
 /// How long a start may take before a test gives up (not the budget: machines that test are busy).
@@ -173,7 +173,7 @@ impl<'a> Setup<'a> {
         args.extend(self.uid.iter().flat_map(|uid| ["--uid".to_owned(), uid.to_string()]));
         let program = self.program.unwrap_or_else(binary).display().to_string();
         let launch = Launch { program, args, envs: self.envs };
-        let running = launch.spawn(self.pod);
+        let running = Whole(launch.spawn(self.pod));
         Portreeve { pod: self.pod, policies, control, launch, running, started: Instant::now() }
     }
 }
@@ -205,7 +205,7 @@ pub struct Portreeve<'a> {
     policies: PolicyDir,
     control: PathBuf,
     launch: Launch,
-    running: Running,
+    running: Whole,
     started: Instant,
 }
 
@@ -311,13 +311,6 @@ impl Portreeve<'_> {
         worker
     }
 
-    /// Ends everything and waits until it has: `unshare` itself does not wait for those it kills, and while they end they own the table.
-    fn end(&mut self) {
-        let all: Vec<i32> = descendants(self.running.pid());
-        let _status = self.running.kill();
-        let _late = crate::wait_until(Duration::from_secs(2), || all.iter().all(|pid| !runs(*pid)).then_some(()));
-    }
-
     /// SIGKILL to the supervisor, which takes the whole PID namespace with it, and waits.
     pub fn kill(&mut self) {
         send(self.supervisor(), Signal::SIGKILL);
@@ -337,8 +330,8 @@ impl Portreeve<'_> {
 
     /// Starts it once more with the same arguments, after [`Portreeve::kill`] or [`Portreeve::terminate`]; does not wait.
     pub fn relaunch(&mut self) {
-        self.end();
-        self.running = self.launch.spawn(self.pod);
+        self.running.end();
+        self.running = Whole(self.launch.spawn(self.pod));
         self.started = Instant::now();
     }
 
@@ -363,12 +356,6 @@ impl Portreeve<'_> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.worker())).expect("the worker's status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-    }
-}
-
-impl Drop for Portreeve<'_> {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

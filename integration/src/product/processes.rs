@@ -6,6 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::Running;
+
 pub(super) fn send(pid: i32, signal: Signal) {
     let _already_gone = kill(Pid::from_raw(pid), signal);
 }
@@ -47,4 +49,37 @@ pub(super) fn parent_of(pid: i32) -> Option<i32> {
 /// Whether a process still runs: one that has ended and is not reaped has closed all it had.
 pub(super) fn runs(pid: i32) -> bool {
     parent_of(pid).is_some()
+}
+
+/// The product with all its processes.
+#[derive(Debug)]
+pub(super) struct Whole(pub(super) Running);
+
+impl Whole {
+    /// Ends everything and waits until it has: `unshare` itself does not wait for those it kills, and while they end they own the table.
+    pub(super) fn end(&mut self) {
+        let all = descendants(self.0.pid());
+        let _status = self.0.kill();
+        let _late = crate::wait_until(Duration::from_secs(2), || all.iter().all(|pid| !runs(*pid)).then_some(()));
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl std::ops::Deref for Whole {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Whole {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.0
+    }
 }
