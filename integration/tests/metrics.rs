@@ -139,3 +139,44 @@ fn a_port_that_is_taken_is_said_at_the_start() {
     assert_eq!(ended.code(), Some(78), "{}", portreeve.log());
     assert!(portreeve.log().contains("cannot serve metrics on 127.0.0.1:9464 (--metrics)"), "{}", portreeve.log());
 }
+
+/// The names of metrics in a text.
+fn named(text: &str) -> std::collections::BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("portreeve_"));
+    words.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_speak_of_metrics_that_are_there() {
+    let world = World::new();
+    let authority = world.authority();
+    authority.a("api.example.com", &["198.51.100.7"], 60);
+    let _web = TcpTarget::on(world.outside(), "[::]:443", "");
+    let pod = world.pod("app");
+    let portreeve = start(&pod);
+    assert_eq!(dig(&pod, &["api.example.com"]).status, "NOERROR");
+    drop(connect(&pod, "198.51.100.7:443".parse().unwrap(), 5 * SECOND).unwrap());
+    portreeve.wait_flow("the beginning", LIMIT, |line| line["flow.event"] == "began");
+    let _ = pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
+    portreeve.wait_flow("the end", LIMIT, |line| line["flow.event"] == "ended");
+    portreeve.wait_flow("the question", LIMIT, |line| line["dns.question.name"] == "api.example.com");
+    let there = named(&say(&world, &pod, b"GET /metrics HTTP/1.1\r\n\r\n"));
+    let images = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("images");
+    // What nothing was lost of has no series yet.
+    let there: std::collections::BTreeSet<String> = there.into_iter().chain(["portreeve_lost_total".to_owned()]).collect();
+    let mut used = std::collections::BTreeSet::new();
+    for file in ["grafana-dashboard.json", "prometheus-rules.yaml"] {
+        let found = named(&fs::read_to_string(images.join(file)).unwrap());
+        let missing: Vec<_> = found.difference(&there).collect();
+        assert!(found.len() >= 8 && missing.is_empty(), "{file} speaks of {missing:?}, and there is {there:?}");
+        used.extend(found);
+    }
+    let unused: Vec<_> = there.difference(&used).collect();
+    assert!(unused.len() <= 3, "neither drawn nor watched: {unused:?}");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(images.join("grafana-dashboard.json")).unwrap()).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() >= 10);
+    for (act, file) in [("check", "prometheus-rules.yaml"), ("test", "prometheus-rules-test.yaml")] {
+        let checked = world.command("promtool").args([act, "rules"]).arg(images.join(file).display()).output();
+        assert!(checked.ok(), "{file}: {}{}", checked.stdout, checked.stderr);
+    }
+}
