@@ -175,3 +175,54 @@ fn explain_says_what_was_seen_and_what_would_have_to_change() {
     assert_eq!(wrong.code, 2);
     assert!(wrong.stderr.starts_with("portreeve: a..b is not HOST|IP[:PORT[/PROTO]]"), "{}", wrong.stderr);
 }
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_where_to_read_on() {
+    let scene = scene();
+    let files = scene.pod.files();
+    std::fs::write(files.join("hosts"), "127.0.0.1 localhost\n198.51.100.50 db.example.org # of an operator\n").unwrap();
+    std::fs::write(files.join("resolv.conf"), "nameserver 10.96.0.10\nsearch shop.svc.cluster.local\n").unwrap();
+    let [hosts, resolv] = ["hosts", "resolv.conf"].map(|file| files.join(file).display().to_string());
+    let portreeve = Setup::new(&scene.pod).policy("shop.toml", POLICY).start();
+    act(&scene.pod);
+    let look = |args: &[&str]| portreeve.ask(&[&["doctor", "--hosts", &hosts, "--resolv-conf", &resolv], args].concat());
+    let well = look(&[]);
+    assert_eq!(well.code, 0, "{}{}", well.stdout, well.stderr);
+    for part in [
+        "ok       sidecar: ready",
+        "ok       policy: 1 files select this pod, 1 rules in force",
+        "ok       ruleset: 1 leases, by the kernel and by the sidecar",
+        "ok       resolver: 10.96.0.10:53 answers",
+        "ok       resolv.conf: 1 resolvers, 1 search domains",
+        "ok       kernel: connections are counted",
+        "warning  hosts: db.example.org is 198.51.100.50",
+        "hint: open the address with cidrs, or take the line out (sidecar/README.md#hosts-file)",
+    ] {
+        assert!(well.stdout.contains(part), "{part}:\n{}", well.stdout);
+    }
+    // A broken policy, no resolver for apps, and nobody who answers.
+    portreeve.swap_policies(&[("shop.toml", "version = 1\nnonsense = 1\n")]);
+    portreeve.wait_status("an error", LIMIT, |status| status["last-error"].is_object());
+    std::fs::write(files.join("resolv.conf"), "search shop.svc.cluster.local\n").unwrap();
+    let ill = look(&["--json"]);
+    assert_eq!(ill.code, 1, "{}", ill.stdout);
+    let findings: Vec<Value> = serde_json::from_str(&ill.stdout).unwrap();
+    let of = |about: &str, weight: &str| findings.iter().any(|finding| finding["about"] == about && finding["weight"] == weight);
+    assert!(of("resolv.conf", "problem") && of("sidecar", "warning"), "{}", ill.stdout);
+    let nobody =
+        scene.pod.command(&integration::product::binary().display().to_string()).args(["doctor", "--control", "/nowhere"]).output();
+    assert!(nobody.code == 1 && nobody.stdout.starts_with("PROBLEM  sidecar: no sidecar answers at /nowhere"), "{}", nobody.stdout);
+}
+
+#[test]
+fn every_anchor_that_the_doctor_names_is_in_the_readme() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let source = std::fs::read_to_string(root.join("sidecar/src/ask/doctor.rs")).unwrap();
+    let readme = std::fs::read_to_string(root.join("sidecar/README.md")).unwrap();
+    let anchors: std::collections::BTreeSet<&str> = source.split('"').filter_map(|text| text.strip_prefix('#')).collect();
+    assert!(anchors.len() > 10, "{anchors:?}");
+    for anchor in anchors {
+        let heading = readme.lines().any(|line| line.strip_prefix("## ").is_some_and(|title| title.to_lowercase() == anchor));
+        assert!(heading || readme.contains(&format!("<a id=\"{anchor}\">")), "#{anchor}");
+    }
+}

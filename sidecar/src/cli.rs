@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::asking::{DnsArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
-pub use self::recorded::{LearnArgs, ReplayArgs};
+pub use self::asking::{DnsArgs, DoctorArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
+pub use self::recorded::{DiffArgs, LearnArgs, ReplayArgs};
 pub use self::upstream::Upstream;
 
 /// Where the control socket is when nothing else is said.
@@ -49,6 +49,8 @@ pub enum Command {
     Dns(DnsArgs),
     /// Say what the running sidecar does with HOST|IP[:PORT[/PROTO]] and why; exit 0 permitted, 1 refused
     Explain(ExplainRunningArgs),
+    /// Look for what keeps the sidecar from its work, or apps from theirs; exit 1 if something is a problem
+    Doctor(DoctorArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -172,6 +174,8 @@ pub enum PolicyCommand {
     Explain(ExplainArgs),
     /// List what `use = [...]` can name
     Presets(PresetsArgs),
+    /// Say what a change of policy changes in meaning, not in text; exit 1 if anything
+    Diff(DiffArgs),
     /// Write the least policy that permits what flow logs show to have passed
     Learn(LearnArgs),
     /// Try a policy against recorded flows: which would it newly refuse or permit; exit 1 if it refuses one that passed

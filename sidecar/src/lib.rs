@@ -48,6 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Flows(args) => ask::flows::run(&args),
         Command::Dns(args) => ask::dns::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
+        Command::Doctor(args) => ask::doctor::run(&args),
         Command::Policy(command) => policycmd::run(command),
     };
     outcome.unwrap_or_else(|failure| exit::report(&failure)).into()

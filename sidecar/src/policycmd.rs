@@ -1,5 +1,6 @@
 //! `portreeve policy …`: what the files say, told without a sidecar and without rights. Every answer names whose view it is.
 
+pub mod diff;
 pub mod explain;
 pub mod files;
 pub mod learn;
@@ -22,6 +23,7 @@ pub fn run(command: PolicyCommand) -> Result<Exit, Failure> {
         PolicyCommand::Test(args) => test(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
         PolicyCommand::Presets(args) => presets(&args),
+        PolicyCommand::Diff(args) => diff::run(&args),
         PolicyCommand::Learn(args) => learn::run(&args),
         PolicyCommand::Replay(args) => replay::run(&args),
     }

@@ -81,3 +81,17 @@ pub struct ExplainRunningArgs {
     #[command(flatten)]
     pub running: RunningArgs,
 }
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The resolv.conf that the pod's apps read
+    #[arg(long, value_name = "FILE", env = "PORTREEVE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// The hosts file that the pod's apps read
+    #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
+    pub hosts: PathBuf,
+    /// Which sidecar.
+    #[command(flatten)]
+    pub running: RunningArgs,
+}

@@ -1,4 +1,4 @@
-//! Arguments of the commands that read what sidecars logged.
+//! Arguments of the commands that compare policies with each other and with what sidecars logged.
 
 use std::path::PathBuf;
 
@@ -45,6 +45,23 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub json: bool,
     /// For which pod; without both, the one that each record is of.
+    #[command(flatten)]
+    pub pod: PodArgs,
+}
+
+/// What `policy diff` takes.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The policy of before: a file or a directory of them
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The policy of after
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// For which pod; without both, one of each selection that the files make.
     #[command(flatten)]
     pub pod: PodArgs,
 }
