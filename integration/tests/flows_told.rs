@@ -248,3 +248,44 @@ fn what_is_pushed_over_the_limit_is_told_as_lost_and_nothing_is_lost_below_it() 
     let (flows, lost) = settled("a flood");
     assert!(lost > 0 && flows >= 10_000, "{flows} told, {lost} lost");
 }
+
+#[test]
+fn what_is_gathered_is_told_at_the_end_and_a_new_worker_knows_the_flows_that_live() {
+    let scene = scene();
+    scene.authority.a("api.example.com", &["198.51.100.7"], 60);
+    let mut portreeve = start(&scene.pod);
+    let _ = dig(&scene.pod, &["api.example.com"]);
+    let living = connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap();
+    for _ in 0..20 {
+        drop(connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap());
+    }
+    let _ = portreeve.kill_worker();
+    portreeve.expect_ready(LIMIT);
+    // What the killed one had gathered is lost with it; the connection that lives is known to the next, with its name.
+    std::thread::sleep(SECOND / 2);
+    let _ = scene
+        .pod
+        .command("conntrack")
+        .args(["-D", "-p", "tcp", "--orig-port-src", &living.0.local_addr().unwrap().port().to_string()])
+        .output();
+    let ended = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7", 443) && line["flow.count"] == 1);
+    assert_eq!((&ended["flow.names"], &ended["flow.rule"]), (&json!(["api.example.com"]), &json!("web")), "{ended}");
+    let before: u64 = portreeve
+        .flow_log()
+        .iter()
+        .filter(|line| is_flow(line, "began", "198.51.100.7", 443))
+        .filter_map(|line| line["flow.count"].as_u64())
+        .sum();
+    for _ in 0..30 {
+        drop(connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap());
+    }
+    let status = portreeve.terminate(LIMIT).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", portreeve.log());
+    let told: u64 = portreeve
+        .flow_log()
+        .iter()
+        .filter(|line| is_flow(line, "began", "198.51.100.7", 443))
+        .filter_map(|line| line["flow.count"].as_u64())
+        .sum();
+    assert_eq!(told - before, 30, "the last seconds are told at the end");
+}

@@ -8,6 +8,7 @@ pub mod losses;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,12 +59,30 @@ impl Sources {
     }
 }
 
-/// Tells flows, and what is gathered of questions, on a thread of its own until the resolver has ended.
+/// The telling thread; it is to be ended before the process is, or what is gathered is lost.
+#[derive(Debug)]
+pub struct Flows {
+    thread: thread::JoinHandle<()>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Flows {
+    /// Has everything that is gathered told, and ends; takes as long as a look does.
+    pub fn end(self) {
+        self.ends.store(true, Relaxed);
+        // An error is a panic inside, after which there is nothing left to tell.
+        let _ = self.thread.join();
+    }
+}
+
+/// Tells flows, and what is gathered of questions, on a thread of its own until it or the resolver is ended.
 ///
 /// # Errors
 /// The system's, if it has no thread for it.
-pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questions: Arc<Questions>) -> std::io::Result<()> {
+pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questions: Arc<Questions>) -> std::io::Result<Flows> {
+    let ends = Arc::new(AtomicBool::new(false));
     let teller = Teller {
+        ends: Arc::clone(&ends),
         sources,
         resolver,
         telling,
@@ -74,8 +93,8 @@ pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questi
         early: Vec::new(),
         started: Instant::now(),
     };
-    thread::Builder::new().name("flows".into()).spawn(move || teller.run())?;
-    Ok(())
+    let thread = thread::Builder::new().name("flows".into()).spawn(move || teller.run())?;
+    Ok(Flows { thread, ends })
 }
 
 struct Teller {
@@ -88,6 +107,7 @@ struct Teller {
     losses: Losses,
     early: Vec<(Instant, Connection)>,
     started: Instant,
+    ends: Arc<AtomicBool>,
 }
 
 /// The resolver has ended, and with it the worker.
@@ -100,7 +120,8 @@ impl Teller {
         let mut counted = looked;
         let mut overruns = 0;
         loop {
-            if self.wait().is_err() || self.read().is_err() {
+            let last = self.ends.load(Relaxed);
+            if self.wait(last).is_err() || self.read().is_err() || last {
                 break;
             }
             let now = Instant::now();
@@ -121,6 +142,7 @@ impl Teller {
         }
         let telling = self.telling.clone();
         self.folding.all(|record| telling.tell(Of::Flows, Record::Flow(record)));
+        self.questions.due(Timestamp::from_millis(u64::MAX / 2), |record| telling.tell(Of::Questions, record));
     }
 
     /// Flows that began before this process: by the names of now.
@@ -140,13 +162,13 @@ impl Teller {
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<(), Ended> {
+    fn wait(&mut self, last: bool) -> Result<(), Ended> {
         let mut waiting = [
             PollFd::new(self.sources.refused.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.sources.began.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.sources.ended.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut waiting, PollTimeout::from(LOOK_MS)) {
+        match poll(&mut waiting, if last { PollTimeout::ZERO } else { PollTimeout::from(LOOK_MS) }) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "flows are not heard of any more");
@@ -301,7 +323,14 @@ impl Teller {
             let (to, from) = mpsc::sync_channel(1);
             let this = job.clone();
             match self.resolver.post(move |fence| drop(to.send(this(fence)))) {
-                Ok(()) => return from.recv_timeout(PATIENCE).map_err(|_| Ended),
+                Ok(()) => {
+                    return from.recv_timeout(PATIENCE).map_err(|error| {
+                        if error == mpsc::RecvTimeoutError::Timeout {
+                            tracing::error!("the resolver takes too long: flows are not told any more");
+                        }
+                        Ended
+                    });
+                }
                 // What it has to do is bounded: the kernel's queues wait meanwhile.
                 Err(NotTaken::Busy) => thread::sleep(Duration::from_millis(5)),
                 Err(_) => return Err(Ended),

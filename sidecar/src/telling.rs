@@ -82,6 +82,13 @@ impl Telling {
         self.ring(of).push(text);
     }
 
+    /// Waits until all lines are on stdout, at most for `limit`: who reads there may be gone.
+    pub fn finish(&self, limit: std::time::Duration) {
+        if let Some(output) = &self.inner.output {
+            output.finish(limit);
+        }
+    }
+
     /// Lines that were not written to stdout since this was last asked.
     pub fn take_unwritten(&self) -> u64 {
         self.inner.output.as_ref().map_or(0, Output::take_unwritten)

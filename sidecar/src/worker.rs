@@ -33,6 +33,9 @@ use crate::surroundings::{ReadSurroundingsError, ResolvConf, api_server, host_ip
 use crate::telling::{Telling, output::Output};
 use crate::{control, log, privileges, refusals};
 
+/// How long the last lines of the log may take to be written at the end.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How often, and after what pause, a table that another process owns is tried again: a second in all.
 const OWNED_TRIES: u32 = 20;
 const OWNED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -191,9 +194,8 @@ impl Prepared {
         let telling = Telling::new(self.origin, metrics.clone(), output);
         let proxy = Proxy::bind(config, current.clone(), fence, listener).map_err(StartError::Bind)?;
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
-        if let Some(told) = self.told {
-            flows::start(told, proxy.handle(), telling.clone(), questions).map_err(StartError::Runtime)?;
-        }
+        let told = self.told.map(|told| flows::start(told, proxy.handle(), telling.clone(), questions));
+        let told = told.transpose().map_err(StartError::Runtime)?;
         let addresses = proxy.addresses().to_vec();
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
         let (end, mut ending) = watch::channel(false);
@@ -215,7 +217,7 @@ impl Prepared {
                 }
             });
         }
-        let answers = Answers::new(report.clone(), telling, proxy.handle());
+        let answers = Answers::new(report.clone(), telling.clone(), proxy.handle());
         tokio::spawn(async move {
             if let Err(error) = control::serve(self.control, self.uid, answers).await {
                 tracing::error!(%error, "the control socket is gone");
@@ -235,9 +237,14 @@ impl Prepared {
             _ = &mut proxy => return Err(StartError::Ended),
         }
         tracing::info!("ending: answering what was asked already; the ruleset stays");
+        // While the resolver still runs: it knows the names.
+        if let Some(flows) = told {
+            let _ = tokio::task::spawn_blocking(move || flows.end()).await;
+        }
         end.send_replace(true);
         // The proxy bounds its own drain. An error is a panic inside, which ended it all the same.
         let _ = proxy.await;
+        telling.finish(LAST_LINES);
         Ok(Exit::Success)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Lines that wait for the writer.
 const WAITING: usize = 2048;
@@ -14,6 +15,8 @@ const WAITING: usize = 2048;
 pub struct Output {
     lines: SyncSender<Arc<str>>,
     unwritten: Arc<AtomicU64>,
+    /// Lines that wait or are being written.
+    waiting: Arc<AtomicU64>,
 }
 
 impl Output {
@@ -24,15 +27,26 @@ impl Output {
     pub fn start() -> io::Result<Self> {
         let (lines, written) = sync_channel(WAITING);
         let unwritten = Arc::new(AtomicU64::new(0));
-        let lost = Arc::clone(&unwritten);
-        thread::Builder::new().name("flow-log".into()).spawn(move || write(&written, &lost))?;
-        Ok(Output { lines, unwritten })
+        let waiting = Arc::new(AtomicU64::new(0));
+        let (lost, done) = (Arc::clone(&unwritten), Arc::clone(&waiting));
+        thread::Builder::new().name("flow-log".into()).spawn(move || write(&written, &lost, &done))?;
+        Ok(Output { lines, unwritten, waiting })
     }
 
     /// Writes a line, now or never.
     pub fn line(&self, line: Arc<str>) {
+        self.waiting.fetch_add(1, Relaxed);
         if self.lines.try_send(line).is_err() {
+            self.waiting.fetch_sub(1, Relaxed);
             self.unwritten.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until all lines are written, at most for `limit`.
+    pub fn finish(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while self.waiting.load(Relaxed) > 0 && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -42,7 +56,7 @@ impl Output {
     }
 }
 
-fn write(lines: &Receiver<Arc<str>>, unwritten: &AtomicU64) {
+fn write(lines: &Receiver<Arc<str>>, unwritten: &AtomicU64, waiting: &AtomicU64) {
     let mut out = BufWriter::new(io::stdout());
     let mut said = false;
     while let Ok(line) = lines.recv() {
@@ -63,5 +77,6 @@ fn write(lines: &Receiver<Arc<str>>, unwritten: &AtomicU64) {
                 tracing::error!(%error, "the log of flows cannot be written to stdout");
             }
         }
+        waiting.fetch_sub(count, Relaxed);
     }
 }
