@@ -16,6 +16,11 @@ pub const MOST_NAMES: usize = 50;
 /// Different ports, the same way; rules come from the policy, which has fewer than that by itself or is cut here.
 const MOST_PORTS: usize = 20;
 const MOST_RULES: usize = 50;
+/// Names of what was refused, and addresses without a name: an app chooses those, and they leave room for what the policy permits.
+const MOST_STRANGERS: usize = 20;
+/// Different rows of flows, and of bytes (two series each): each label has its bound, their product would be thousands.
+const MOST_FLOWS: usize = 150;
+const MOST_VOLUMES: usize = 50;
 
 /// Cheap to clone; all clones count together.
 #[derive(Debug, Clone)]
@@ -27,6 +32,9 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     names: Bounded,
+    strangers: Bounded,
+    flow_rows: Bounded,
+    byte_rows: Bounded,
     ports: Bounded,
     rules: Bounded,
     flows: IntCounterVec,
@@ -80,6 +88,9 @@ impl Metrics {
         let flow = ["direction", "verdict", "name", "policy", "rule", "protocol", "port", "cause"];
         let inner = Inner {
             names: Bounded::new(MOST_NAMES),
+            strangers: Bounded::new(MOST_STRANGERS),
+            flow_rows: Bounded::new(MOST_FLOWS),
+            byte_rows: Bounded::new(MOST_VOLUMES),
             ports: Bounded::new(MOST_PORTS),
             rules: Bounded::new(MOST_RULES),
             flows: counters("portreeve_flows_total", "Flows that began or were refused, by the name they were opened for.", &flow)?,
@@ -94,7 +105,7 @@ impl Metrics {
             audit: gauge("portreeve_audit", "1 while every policy says audit: nothing is held.")?,
             leases: gauge("portreeve_leases", "Addresses that are open by lease.")?,
             loads: gauge("portreeve_policy_loads", "Policies put in force since the worker started.")?,
-            load_failed: gauge("portreeve_policy_load_failed", "1 while the last thing that went wrong is not made good by a load.")?,
+            load_failed: gauge("portreeve_policy_load_failed", "1 while a changed policy could not be loaded: the one before stays.")?,
             restored: gauge("portreeve_table_restored", "How often the table had vanished and was put back.")?,
             withheld: gauge("portreeve_answers_withheld", "Answers that the kernel did not take, since the worker started.")?,
             raw_guard: gauge("portreeve_raw_guard", "1 while raw frames are held.")?,
@@ -128,6 +139,8 @@ impl Metrics {
             (true, Direction::Outbound) => flow.destination.to_string(),
             (true, Direction::Inbound) => String::new(),
         };
+        let chosen_by_app = flow.names.is_empty() || flow.verdict != Verdict::Permitted;
+        let name = if chosen_by_app { inner.strangers.label(&name) } else { name };
         let name = inner.names.label(&name);
         let port = inner.ports.label(&flow.destination_port.map(|port| port.to_string()).unwrap_or_default());
         let protocol = match flow.transport {
@@ -135,8 +148,11 @@ impl Metrics {
             known => known.to_string(),
         };
         if flow.event == FlowEvent::Ended {
+            let row = [direction, &name, &protocol, &port];
+            let row = if inner.byte_rows.has_room(&row.join("\n")) { row } else { [direction, "other", "other", "other"] };
+            let [direction, name, protocol, port] = row;
             for (way, bytes) in [("sent", flow.bytes_sent), ("received", flow.bytes_received)] {
-                inner.bytes.with_label_values(&[direction, &name, &protocol, &port, way]).inc_by(bytes.unwrap_or_default());
+                inner.bytes.with_label_values(&[direction, name, protocol, port, way]).inc_by(bytes.unwrap_or_default());
             }
             return;
         }
@@ -148,7 +164,10 @@ impl Metrics {
         let policy = inner.rules.label(flow.policy.as_deref().unwrap_or_default());
         let rule = inner.rules.label(flow.rule.as_deref().unwrap_or_default());
         let cause = flow.cause.as_ref().map_or("", |cause| cause.name());
-        inner.flows.with_label_values(&[direction, verdict, &name, &policy, &rule, &protocol, &port, cause]).inc_by(flow.count);
+        let row = [direction, verdict, &name, &policy, &rule, &protocol, &port, cause];
+        let other = [direction, verdict, "other", "other", "other", "other", "other", cause];
+        let row = if inner.flow_rows.has_room(&row.join("\n")) { row } else { other };
+        inner.flows.with_label_values(&row).inc_by(flow.count);
     }
 
     fn question(&self, dns: &DnsRecord) {
@@ -165,18 +184,18 @@ impl Metrics {
         }
     }
 
-    /// The exposition, with the gauges as `status` has them.
+    /// The exposition, with the gauges as `status` has them, and whether the last load of the policy failed.
     ///
     /// # Errors
     /// The encoder's.
-    pub fn text(&self, status: &Status) -> Result<String, prometheus::Error> {
+    pub fn text(&self, status: &Status, load_failed: bool) -> Result<String, prometheus::Error> {
         let inner = &self.inner;
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         inner.ready.set(status.ready.into());
         inner.audit.set((status.mode == "audit").into());
         inner.leases.set(i64::try_from(status.leases).unwrap_or(i64::MAX));
         inner.loads.set(number(status.loads));
-        inner.load_failed.set(status.last_error.is_some().into());
+        inner.load_failed.set(load_failed.into());
         inner.restored.set(number(status.table_restored));
         inner.withheld.set(number(status.queries.withheld));
         inner.raw_guard.set(status.raw_guard.into());

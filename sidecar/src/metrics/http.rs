@@ -75,7 +75,7 @@ async fn talk(mut stream: TcpStream, metrics: &Metrics, report: &Report) -> io::
         Request::Broken => reply("400 Bad Request", "this is no HTTP/1 request\n", true),
         Request::OtherMethod => reply("405 Method Not Allowed", "GET and HEAD alone\n", true),
         Request::Get { path, body } => match path.as_str() {
-            "/metrics" => match metrics.text(&report.status()) {
+            "/metrics" => match metrics.text(&report.status(), report.load_failed()) {
                 Ok(text) => reply("200 OK", &text, body),
                 Err(error) => reply("500 Internal Server Error", &format!("{error}\n"), body),
             },

@@ -34,6 +34,12 @@ impl Bounded {
         seen.insert(value.to_owned());
         value.to_owned()
     }
+
+    /// Whether a row may be told as it is: it was before, or there is room for one more.
+    pub fn has_room(&self, row: &str) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.contains(row) || (seen.len() < self.most && seen.insert(row.to_owned()))
+    }
 }
 
 /// A value as the log writes it.

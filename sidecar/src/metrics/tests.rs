@@ -46,7 +46,7 @@ fn what_is_recorded_is_counted_under_its_name() {
     let ended = FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(100), bytes_received: Some(9), ..flow("api.example.com", 443) };
     metrics.record(&Record::Flow(ended));
     metrics.record(&Record::Lost(LostRecord { what: LostWhat::RefusedPackets, why: LostWhy::OverLimit, count: 7 }));
-    let text = metrics.text(&status()).unwrap();
+    let text = metrics.text(&status(), false).unwrap();
     for line in [
         "portreeve_flows_total{cause=\"\",direction=\"outbound\",name=\"api.example.com\",policy=\"shop\",port=\"443\",protocol=\"tcp\",rule=\"web\",verdict=\"permitted\"} 3",
         "portreeve_flow_bytes_total{direction=\"outbound\",name=\"api.example.com\",port=\"443\",protocol=\"tcp\",way=\"sent\"} 100",
@@ -75,9 +75,47 @@ fn no_flood_of_names_and_ports_makes_more_series_than_there_is_room_for() {
         };
         metrics.record(&Record::Flow(refused));
     }
-    let text = metrics.text(&status()).unwrap();
+    let text = metrics.text(&status(), false).unwrap();
     let series = text.lines().filter(|line| line.starts_with("portreeve_flows_total")).count();
     // 50 names and `other`, and of `other` each of 20 ports and `other`.
     assert!(series <= 51 + 21, "{series}");
     assert!(text.contains("name=\"other\""));
+}
+
+#[test]
+fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its_room() {
+    let metrics = Metrics::new().unwrap();
+    for n in 0..60_u8 {
+        for (port, rule) in (1..=25_u16).flat_map(|port| (0..3).map(move |rule| (port, rule))) {
+            let destination = std::net::IpAddr::from([198, 18, 0, n]);
+            let refused = FlowRecord {
+                verdict: Verdict::Refused,
+                names: Vec::new(),
+                cause: Some(Cause::NeverResolved),
+                destination,
+                ..flow("", port)
+            };
+            metrics.record(&Record::Flow(FlowRecord { rule: None, policy: None, ..refused }));
+            let permitted = FlowRecord { rule: Some(format!("r{rule}")), ..flow(&format!("n{n}.example.com"), port) };
+            metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(1), ..permitted.clone() }));
+            metrics.record(&Record::Flow(permitted));
+        }
+    }
+    let text = metrics.text(&status(), false).unwrap();
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series <= 400, "{series}");
+    let total: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("portreeve_flows_total"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(total, 2 * 3 * 60 * 25 * 3, "what is beyond the bound is counted as other, not lost");
+
+    let metrics = Metrics::new().unwrap();
+    for n in 0..200_u8 {
+        let refused = FlowRecord { verdict: Verdict::Refused, names: Vec::new(), destination: [198, 18, 0, n].into(), ..flow("", 443) };
+        metrics.record(&Record::Flow(refused));
+    }
+    metrics.record(&Record::Flow(flow("api.example.com", 443)));
+    assert!(metrics.text(&status(), false).unwrap().contains("name=\"api.example.com\""), "a flood of refusals hides what is permitted");
 }

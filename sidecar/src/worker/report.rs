@@ -115,6 +115,11 @@ impl Report {
         }
     }
 
+    /// Whether the last load of the policy failed. (The status's last error may be the kernel's as well, and that one stays.)
+    pub fn load_failed(&self) -> bool {
+        self.loads.borrow().last_error.is_some()
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
