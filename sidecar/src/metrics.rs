@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prometheus::{Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use self::labels::Bounded;
-use crate::record::{Direction, DnsRecord, DnsVerdict, FlowEvent, FlowRecord, LostRecord, Record, Verdict};
+use crate::record::{Direction, DnsRecord, DnsVerdict, FlowEvent, FlowRecord, LostRecord, LostWhat, LostWhy, Record, Verdict};
 use crate::status::Status;
 
 /// Different names a pod has a label for; the others are counted as `other`.
@@ -21,6 +21,20 @@ const MOST_STRANGERS: usize = 20;
 /// Different rows of flows, and of bytes (two series each): each label has its bound, their product would be thousands.
 const MOST_FLOWS: usize = 150;
 const MOST_VOLUMES: usize = 50;
+
+/// What can be lost, and where.
+const LOSSES: [(LostWhat, LostWhy); 10] = [
+    (LostWhat::RefusedPackets, LostWhy::OverLimit),
+    (LostWhat::RefusedPackets, LostWhy::NotReadInTime),
+    (LostWhat::RefusedPackets, LostWhy::QueueFull),
+    (LostWhat::FirstPackets, LostWhy::OverLimit),
+    (LostWhat::FirstPackets, LostWhy::NotReadInTime),
+    (LostWhat::FirstPackets, LostWhy::QueueFull),
+    (LostWhat::EndedFlows, LostWhy::NotReadInTime),
+    (LostWhat::EndedFlows, LostWhy::QueueFull),
+    (LostWhat::Questions, LostWhy::QueueFull),
+    (LostWhat::Records, LostWhy::NotWritten),
+];
 
 /// Cheap to clone; all clones count together.
 #[derive(Debug, Clone)]
@@ -116,6 +130,10 @@ impl Metrics {
             started: std::time::Instant::now(),
             registry: registry.clone(),
         };
+        // From the start, at 0: `increase()` does not see a counter that comes into being with its first loss.
+        for (what, why) in LOSSES {
+            inner.lost.with_label_values(&[labels::kebab(&what), labels::kebab(&why)]);
+        }
         Ok(Metrics { inner: Arc::new(inner) })
     }
 

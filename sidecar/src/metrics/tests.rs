@@ -1,5 +1,5 @@
 use super::*;
-use crate::record::{Cause, LostWhat, LostWhy, Timestamp, Transport};
+use crate::record::{Cause, Timestamp, Transport};
 
 fn flow(name: &str, port: u16) -> FlowRecord {
     FlowRecord {
@@ -118,4 +118,11 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
     }
     metrics.record(&Record::Flow(flow("api.example.com", 443)));
     assert!(metrics.text(&status(), false).unwrap().contains("name=\"api.example.com\""), "a flood of refusals hides what is permitted");
+}
+
+#[test]
+fn losses_are_there_before_the_first_so_that_an_increase_is_seen() {
+    let text = Metrics::new().unwrap().text(&status(), false).unwrap();
+    let at_zero = text.lines().filter(|line| line.starts_with("portreeve_lost_total") && line.ends_with(" 0")).count();
+    assert_eq!(at_zero, LOSSES.len(), "{text}");
 }
