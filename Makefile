@@ -11,7 +11,7 @@ endif
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables python3 util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus unbound
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus unbound
 BENCH_PACKAGES := $(TEST_PACKAGES) dnsdist dnsmasq-base dnsperf knot-resolver
 TOOLS := $(CURDIR)/target/tools
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)

@@ -18,6 +18,7 @@ pub mod age;
 pub mod attack;
 pub mod attempts;
 pub mod authority;
+pub mod browser;
 pub mod budgets;
 pub mod clients;
 pub mod command;

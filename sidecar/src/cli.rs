@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::asking::{DnsArgs, DoctorArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
-pub use self::recorded::{DiffArgs, LearnArgs, ReplayArgs};
+pub use self::recorded::{DiffArgs, LearnArgs, MapArgs, MapFormat, ReplayArgs};
 pub use self::upstream::Upstream;
 
 /// Where the control socket is when nothing else is said.
@@ -51,6 +51,8 @@ pub enum Command {
     Explain(ExplainRunningArgs),
     /// Look for what keeps the sidecar from its work, or apps from theirs; exit 1 if something is a problem
     Doctor(DoctorArgs),
+    /// Draw which workloads use which names, permitted and refused, from flow logs
+    Map(MapArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]
     Policy(PolicyCommand),

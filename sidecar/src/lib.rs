@@ -19,6 +19,7 @@ pub mod gate;
 pub mod keeper;
 pub mod loader;
 pub mod log;
+pub mod map;
 pub mod metrics;
 pub mod output;
 pub mod policycmd;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Dns(args) => ask::dns::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
         Command::Doctor(args) => ask::doctor::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Policy(command) => policycmd::run(command),
     };
     outcome.unwrap_or_else(|failure| exit::report(&failure)).into()

@@ -65,3 +65,26 @@ pub struct DiffArgs {
     #[command(flatten)]
     pub pod: PodArgs,
 }
+
+/// The forms of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MapFormat {
+    /// A page for a browser, in one file that loads nothing else
+    Html,
+    /// The graph as data
+    Json,
+}
+
+/// What `map` takes.
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    /// Flow logs of any number of pods, as the sidecars wrote them; `-` is standard input
+    #[arg(required = true, value_name = "FLOWS")]
+    pub flows: Vec<PathBuf>,
+    /// The form
+    #[arg(long, value_name = "FORM", default_value = "html")]
+    pub format: MapFormat,
+    /// Where to write it [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
