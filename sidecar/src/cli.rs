@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::asking::{DnsArgs, DoctorArgs, ExplainRunningArgs, FlowsArgs, LeasesArgs, RunningArgs};
+pub use self::asking::{DoctorArgs, ExplainRunningArgs, LeasesArgs, LinesArgs, RunningArgs};
 pub use self::recorded::{DiffArgs, LearnArgs, MapArgs, MapFormat, ReplayArgs};
 pub use self::upstream::Upstream;
 
@@ -44,9 +44,9 @@ pub enum Command {
     /// List the addresses that are open now, and for which names
     Leases(LeasesArgs),
     /// Show who the pod talked to, permitted or not, by name
-    Flows(FlowsArgs),
+    Flows(LinesArgs),
     /// Show what was asked of the resolver and what it answered
-    Dns(DnsArgs),
+    Dns(LinesArgs),
     /// Say what the running sidecar does with HOST|IP[:PORT[/PROTO]] and why; exit 0 permitted, 1 refused
     Explain(ExplainRunningArgs),
     /// Look for what keeps the sidecar from its work, or apps from theirs; exit 1 if something is a problem

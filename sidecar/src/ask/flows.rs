@@ -1,38 +1,14 @@
 //! `portreeve flows`: who the pod talked to, permitted or not, by name.
 
-use crate::ask::lines::{self, Wanted};
+use crate::ask::lines;
 use crate::ask::table::{Table, tame};
-use crate::cli::FlowsArgs;
+use crate::cli::LinesArgs;
 use crate::exit::{Exit, Failure};
-use crate::output;
 use crate::record::{Cause, Direction, FlowEvent, FlowRecord, Line, LostRecord, Record, Transport, Verdict};
 
 /// Runs it.
-pub fn run(args: &FlowsArgs) -> Result<Exit, Failure> {
-    let wanted = Wanted::new(args.denied, args.name.as_deref(), args.since.as_deref())?;
-    let (control, json) = (&args.running.control, args.running.json);
-    if args.follow {
-        lines::each(control, "flows follow", true, |text, line| match wanted.takes(&line) {
-            true if json => output::line(text),
-            true => output::line(&cells(&line).join("  ")),
-            false => Ok(()),
-        })?;
-        output::complain("portreeve: the sidecar has ended, or this command did not keep up with it");
-        return Ok(Exit::Refused);
-    }
-    let mut found = Vec::new();
-    lines::each(control, "flows", false, |text, line| {
-        if wanted.takes(&line) {
-            found.push((text.to_owned(), line));
-        }
-        Ok(())
-    })?;
-    found.drain(..found.len().saturating_sub(args.last.unwrap_or(usize::MAX)));
-    if json {
-        return found.iter().try_for_each(|(text, _)| output::line(text)).map(|()| Exit::Success);
-    }
-    output::line(&render(found.iter().map(|(_, line)| line)))?;
-    Ok(Exit::Success)
+pub fn run(args: &LinesArgs) -> Result<Exit, Failure> {
+    lines::show(args, "flows", cells, |lines| render(lines.iter()))
 }
 
 /// The table, and whose view it is.

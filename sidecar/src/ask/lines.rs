@@ -4,8 +4,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::cli::LinesArgs;
 use crate::control::client::{self, AskError};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::record::{DnsVerdict, Line, Record, Timestamp, Verdict};
 
 /// The longest line that is read.
@@ -69,6 +71,35 @@ fn moment(text: &str) -> Option<Timestamp> {
         return Some(Timestamp::from(SystemTime::now().checked_sub(span)?));
     }
     humantime::parse_rfc3339_weak(text).ok().map(Timestamp::from)
+}
+
+/// Shows the lines that are wanted: as a table, as they are (`--json`), or as they come (`--follow`).
+pub fn show(args: &LinesArgs, question: &str, cells: fn(&Line) -> Vec<String>, render: fn(&[Line]) -> String) -> Result<Exit, Failure> {
+    let wanted = Wanted::new(args.denied, args.name.as_deref(), args.since.as_deref())?;
+    let (control, json) = (&args.running.control, args.running.json);
+    if args.follow {
+        each(control, &format!("{question} follow"), true, |text, line| match wanted.takes(&line) {
+            true if json => output::line(text),
+            true => output::line(&cells(&line).join("  ")),
+            false => Ok(()),
+        })?;
+        output::complain("portreeve: the sidecar has ended, or this command did not keep up with it");
+        return Ok(Exit::Refused);
+    }
+    let mut found = Vec::new();
+    each(control, question, false, |text, line| {
+        if wanted.takes(&line) {
+            found.push((text.to_owned(), line));
+        }
+        Ok(())
+    })?;
+    found.drain(..found.len().saturating_sub(args.last.unwrap_or(usize::MAX)));
+    let (texts, lines): (Vec<String>, Vec<Line>) = found.into_iter().unzip();
+    match json {
+        true => texts.iter().try_for_each(|text| output::line(text))?,
+        false => output::line(&render(&lines))?,
+    }
+    Ok(Exit::Success)
 }
 
 /// Asks, and hands over each line with its text. With `follow` it goes on until the sidecar ends.

@@ -25,39 +25,16 @@ pub struct LeasesArgs {
     pub running: RunningArgs,
 }
 
-/// What `flows` takes.
+/// What `flows` and `dns` take.
 #[derive(Debug, Args)]
-pub struct FlowsArgs {
+pub struct LinesArgs {
     /// Go on showing what comes
     #[arg(long, short)]
     pub follow: bool,
     /// Only what was refused, or would have been
     #[arg(long)]
     pub denied: bool,
-    /// Only flows of names that fit: `*` is any text
-    #[arg(long, value_name = "GLOB")]
-    pub name: Option<String>,
-    /// Only what happened since: a span ("10m") or a time (RFC 3339)
-    #[arg(long, value_name = "SPAN|TIME")]
-    pub since: Option<String>,
-    /// Only the last N
-    #[arg(long, value_name = "N")]
-    pub last: Option<usize>,
-    /// Which sidecar.
-    #[command(flatten)]
-    pub running: RunningArgs,
-}
-
-/// What `dns` takes.
-#[derive(Debug, Args)]
-pub struct DnsArgs {
-    /// Go on showing what comes
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Only what was refused, or would have been
-    #[arg(long)]
-    pub denied: bool,
-    /// Only names that fit: `*` is any text
+    /// Only what is about names that fit: `*` is any text
     #[arg(long, value_name = "GLOB")]
     pub name: Option<String>,
     /// Only what happened since: a span ("10m") or a time (RFC 3339)
