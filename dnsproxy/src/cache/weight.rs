@@ -57,7 +57,8 @@ pub(super) struct Weight {
 
 impl Weighter<Key, Kept> for Weight {
     fn weight(&self, key: &Key, kept: &Kept) -> u64 {
-        heap(key, kept).max(self.share) as u64
+        // Never nothing: what weighs nothing is never over the bound, also where there is room for none.
+        heap(key, kept).max(self.share).max(1) as u64
     }
 }
 
