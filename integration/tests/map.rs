@@ -87,6 +87,42 @@ fn the_graph_joins_two_pods_logs_into_one_edge_and_counts_right() {
 }
 
 #[test]
+fn calls_of_several_pods_of_one_app_are_counted_once_each_and_by_protocol() {
+    let world = World::new();
+    let calls = |app: &str, source: &str, own: &str, port: u16, count: u64| {
+        let out = flow(app, source, Some("db.data.svc"), own, port, count);
+        let mut back = inbound("db", source, own, port);
+        back["flow.count"] = json!(count);
+        [out, back]
+    };
+    let mut lines = [calls("cart", "10.0.0.2", "10.0.0.9", 5432, 3), calls("pay", "10.0.0.3", "10.0.0.10", 5432, 5)].concat();
+    // The caller's log tells of UDP alone: what came by TCP is known from the other side.
+    let mut datagrams = flow("cart", "10.0.0.2", Some("db.data.svc"), "10.0.0.9", 53, 2);
+    datagrams["network.transport"] = json!("udp");
+    let mut stream = inbound("db", "10.0.0.2", "10.0.0.9", 53);
+    stream["flow.count"] = json!(4);
+    lines.extend([datagrams, stream]);
+    for run in 0..8 {
+        let (_, graph) = map(&world, &format!("replicas{run}"), &lines);
+        let edges: Vec<String> = graph["edges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|edge| {
+                format!("{} {} {} {} {}", edge["from"], edge["to"], edge["port"], edge["transport"], edge["flows"]).replace('"', "")
+            })
+            .collect();
+        let wanted = [
+            "w:shop/cart w:data/db 53 tcp 4",
+            "w:shop/cart w:data/db 53 udp 2",
+            "w:shop/cart w:data/db 5432 tcp 3",
+            "w:shop/pay w:data/db 5432 tcp 5",
+        ];
+        assert_eq!(edges, wanted, "run {run}");
+    }
+}
+
+#[test]
 fn a_browser_shows_it_and_loads_nothing() {
     let world = World::new();
     let mut lines = small();
@@ -129,8 +165,14 @@ fn a_browser_shows_it_and_loads_nothing() {
     assert_eq!(browser.run("return [...document.querySelectorAll('[role=button]')].every(e => e.getAttribute('aria-label'))"), true);
     // A link to what was chosen.
     browser.open(&page, "#w%3Ashop%2Fpay");
+    let chosen = "return document.querySelector('#details h2')?.textContent || ''";
+    assert_eq!(browser.run(chosen), "shop/pay");
     let _null = browser.run("location.reload()");
-    assert_eq!(browser.run("return document.querySelector('#details h2')?.textContent"), "shop/pay");
+    assert_eq!(browser.run(chosen), "shop/pay");
+    // One that is none harms nothing.
+    browser.open(&page, "#%");
+    let _null = browser.run("location.reload()");
+    assert_eq!((browser.run(chosen), count(".edge")), (json!(""), json!(6)));
     assert_eq!(browser.run("return performance.getEntriesByType('resource').length"), 0, "something was loaded");
     assert_eq!(browser.complaints(), Vec::<Value>::new());
 }

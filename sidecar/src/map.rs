@@ -11,6 +11,9 @@ const PAGE: &str = include_str!("../assets/map.html");
 /// Graph layout (MIT, see its licence beside it): the maintained dagre, 50 kB, layered from left to right as such a map is read.
 const DAGRE: &str = include_str!("../assets/vendor/dagre.min.js");
 
+/// Its licence, which goes along with every copy.
+const LICENCE: &str = include_str!("../assets/vendor/dagre.LICENSE.txt");
+
 /// Why there is no map.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
@@ -56,8 +59,9 @@ fn page(json: &str) -> String {
     // The library's map of its source is not there, and nothing may be fetched.
     let library = DAGRE.split("\n//# sourceMappingURL").next().unwrap_or_default();
     let (before, rest) = PAGE.split_once("/*DATA*/").unwrap_or((PAGE, ""));
-    let (between, after) = rest.split_once("/*DAGRE*/").unwrap_or((rest, ""));
-    [before, &data, between, library, after].concat()
+    let (between, rest) = rest.split_once("/*LICENCE*/").unwrap_or((rest, ""));
+    let (begin, after) = rest.split_once("/*DAGRE*/").unwrap_or((rest, ""));
+    [before, &data, between, LICENCE, begin, library, after].concat()
 }
 
 #[cfg(test)]
@@ -68,8 +72,9 @@ mod tests {
     fn no_name_ends_the_script_that_it_stands_in() {
         let page = page("{\"label\":\"</script><img src=x>/*DAGRE*/\"}");
         assert!(page.contains("\\u003c/script>\\u003cimg src=x>/*DAGRE*/"));
-        assert_eq!(page.matches("</script>").count(), 3, "those of the page");
+        assert_eq!(page.matches("</script>").count(), 4, "those of the page");
         assert!(page.contains("var dagre=") && !page.contains("sourceMappingURL"));
+        assert!(page.contains("Permission is hereby granted"), "the licence goes along");
     }
 
     #[test]

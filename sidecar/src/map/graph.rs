@@ -79,6 +79,8 @@ pub struct Edge {
 struct Key {
     workload: Workload,
     inbound: bool,
+    /// The pod's own address, of inbound flows: an app has several pods.
+    own: Option<IpAddr>,
     /// The other end: of outbound flows where they go, of inbound ones where they come from.
     names: Vec<String>,
     other: IpAddr,
@@ -116,23 +118,21 @@ impl Graph {
     fn join(&mut self, gathered: BTreeMap<Key, Edge>, pods: &HashMap<IpAddr, Workload>) {
         let mut nodes: BTreeSet<Node> = BTreeSet::new();
         let mut edges: BTreeMap<(String, String, u16, String, &'static str), Edge> = BTreeMap::new();
-        let outbound: BTreeSet<(Workload, IpAddr, u16)> =
-            gathered.keys().filter(|key| !key.inbound).map(|key| (key.workload.clone(), key.other, key.port)).collect();
-        let called: HashMap<&Workload, IpAddr> = pods.iter().map(|(address, workload)| (workload, *address)).collect();
+        // What passed on the caller's side; what it was refused never came to the other.
+        let passed = |key: &&Key| !key.inbound && VERDICTS.get(usize::from(key.verdict)) != Some(&"refused");
+        let call = |key: &Key| (key.workload.clone(), key.other, key.port, key.transport.clone());
+        let told: BTreeSet<(Workload, IpAddr, u16, String)> = gathered.keys().filter(passed).map(call).collect();
         for (key, edge) in gathered {
             let own = of_workload(&key.workload);
             let other = match pods.get(&key.other) {
                 Some(workload) => of_workload(workload),
                 None => of_target(&key.names, key.other),
             };
-            if key.inbound {
-                let told = pods.get(&key.other).is_some_and(|caller| {
-                    called.get(&key.workload).is_some_and(|address| outbound.contains(&(caller.clone(), *address, key.port)))
-                });
-                // The caller's own log has it, with its rule.
-                if told {
-                    continue;
-                }
+            // The caller's own log has it, with its rule.
+            if let (Some(own), Some(caller)) = (key.own, pods.get(&key.other))
+                && told.contains(&(caller.clone(), own, key.port, key.transport.clone()))
+            {
+                continue;
             }
             let (from, to) = if key.inbound { (other, own) } else { (own, other) };
             let place = (from.id.clone(), to.id.clone(), key.port, key.transport.clone(), edge.verdict);
@@ -171,6 +171,7 @@ fn gather(gathered: &mut BTreeMap<Key, Edge>, workload: Workload, flow: &FlowRec
     let key = Key {
         workload,
         inbound,
+        own: inbound.then_some(flow.destination),
         names: flow.names.clone(),
         other: if inbound { flow.source } else { flow.destination },
         port: flow.destination_port.unwrap_or(0),
