@@ -220,11 +220,6 @@ fn alike_flows_are_told_together_and_their_numbers_are_the_wires() {
 fn what_is_pushed_over_the_limit_is_told_as_lost_and_nothing_is_lost_below_it() {
     let scene = scene();
     let portreeve = start(&scene.pod);
-    let denied = || {
-        let listing = scene.pod.command("nft").args(["list", "counter", "inet", "portreeve", "denied"]).output().stdout;
-        let number = listing.split("packets ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|number| number.parse::<u64>().ok());
-        number.unwrap_or_else(|| panic!("{listing}"))
-    };
     let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let told = || {
         let lines = portreeve.flow_log();
@@ -235,8 +230,8 @@ fn what_is_pushed_over_the_limit_is_told_as_lost_and_nothing_is_lost_below_it() 
         (flows, sum(&|line| line["lost.what"] == "refused-packets", "lost.count"))
     };
     let settled = |what: &str| {
-        let all = wait_until(2 * LIMIT, || Some(told()).filter(|(flows, lost)| flows + lost == denied()));
-        all.unwrap_or_else(|| panic!("{what}: {:?} of {}\n{}", told(), denied(), portreeve.log()))
+        let all = wait_until(2 * LIMIT, || Some(told()).filter(|(flows, lost)| flows + lost == denied(&scene.pod)));
+        all.unwrap_or_else(|| panic!("{what}: {:?} of {}\n{}", told(), denied(&scene.pod), portreeve.log()))
     };
     for _ in 0..500 {
         let _ = socket.send_to(b"x", target("198.51.100.99", 9));
@@ -288,4 +283,30 @@ fn what_is_gathered_is_told_at_the_end_and_a_new_worker_knows_the_flows_that_liv
         .filter_map(|line| line["flow.count"].as_u64())
         .sum();
     assert_eq!(told - before, 30, "the last seconds are told at the end");
+}
+
+#[test]
+fn what_was_lost_right_before_the_end_is_told_too() {
+    let scene = scene();
+    let mut portreeve = start(&scene.pod);
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for _ in 0..40_000 {
+        let _ = socket.send_to(b"x", target("198.51.100.99", 9));
+    }
+    let status = portreeve.terminate(LIMIT).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", portreeve.log());
+    let lines = portreeve.flow_log();
+    let sum =
+        |fits: &dyn Fn(&&Value) -> bool, count: &str| -> u64 { lines.iter().filter(fits).filter_map(|line| line[count].as_u64()).sum() };
+    let told = sum(&|line| line["flow.event"] == "refused", "flow.count");
+    let lost = sum(&|line| line["lost.what"] == "refused-packets", "lost.count");
+    assert_eq!(told + lost, denied(&scene.pod), "{told} told, {lost} lost");
+    assert!(lost > 0, "{told} told: it was no flood");
+}
+
+/// Packets that the ruleset has refused, by its own counter.
+fn denied(pod: &Pod) -> u64 {
+    let listing = pod.command("nft").args(["list", "counter", "inet", "portreeve", "denied"]).output().stdout;
+    let number = listing.split("packets ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|number| number.parse::<u64>().ok());
+    number.unwrap_or_else(|| panic!("{listing}"))
 }

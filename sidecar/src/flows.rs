@@ -4,9 +4,9 @@ pub mod folding;
 pub mod kind;
 pub mod living;
 pub mod losses;
+pub mod sources;
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -14,18 +14,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dnsproxy::{Handle, NotTaken};
-use nft::{Connection, Counters, EndedConnections, FlowOwner, ListenError, Log, ToldPacket, ToldPackets};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nft::{Connection, Counters, FlowOwner, ToldPacket};
 
 use self::folding::Folding;
 use self::kind::{Fold, Kind, Owner, Seen, Volumes};
 use self::living::Living;
-use self::losses::{Came, Losses};
+use self::losses::Losses;
+use self::sources::Heard;
+pub use self::sources::Sources;
 use crate::fence::Fence;
 use crate::fence::upkeep::RefusedPacket;
+use crate::metrics::labels;
 use crate::questions::Questions;
-use crate::record::{FlowEvent, FlowRecord, LostRecord, LostWhat, LostWhy, Record, Timestamp, Transport};
+use crate::record::{FlowEvent, FlowRecord, LostWhat, LostWhy, Record, Timestamp, Transport};
 use crate::telling::{Of, Telling};
 
 /// Different flows that are joined in one job of the resolver's thread. What is beyond waits for the next.
@@ -38,26 +39,10 @@ const MOST_EARLY: usize = 4096;
 const EARLY: Duration = Duration::from_millis(60);
 /// How often windows and questions are looked at, in milliseconds.
 const LOOK_MS: u16 = 250;
+/// How often the queues are read at the end: each is bounded, and empty by then unless a flood goes on.
+const LAST_READS: usize = 64;
 /// How long the resolver's thread may take for a job.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The kernel's three ways of telling.
-#[derive(Debug)]
-pub struct Sources {
-    refused: ToldPackets,
-    began: ToldPackets,
-    ended: EndedConnections,
-}
-
-impl Sources {
-    /// Begins to listen; the ruleset need not stand yet.
-    ///
-    /// # Errors
-    /// [`ListenError`] of the first that cannot be heard.
-    pub fn listen(log: Log) -> Result<Self, ListenError> {
-        Ok(Sources { refused: ToldPackets::refused(log)?, began: ToldPackets::began(log)?, ended: EndedConnections::listen()? })
-    }
-}
 
 /// The telling thread; it is to be ended before the process is, or what is gathered is lost.
 #[derive(Debug)]
@@ -113,15 +98,26 @@ struct Teller {
 /// The resolver has ended, and with it the worker.
 struct Ended;
 
+/// The kernel's telling cannot be read at all.
+fn unheard(error: std::io::Error) -> Ended {
+    tracing::error!(%error, "flows are not heard of any more");
+    Ended
+}
+
 impl Teller {
     fn run(mut self) {
-        let _ = self.adopt();
+        // Both fail only where the resolver has ended, which the loop finds too. The accounts are opened before anything is read: what is lost
+        // in the first second counts.
+        let _ = self.adopt().and_then(|()| self.count());
         let mut looked = Instant::now();
         let mut counted = looked;
         let mut overruns = 0;
         loop {
-            let last = self.ends.load(Relaxed);
-            if self.wait(last).is_err() || self.read().is_err() || last {
+            if self.ends.load(Relaxed) {
+                let _ = self.last();
+                break;
+            }
+            if self.sources.wait(LOOK_MS).map_err(unheard).is_err() || self.read().is_err() {
                 break;
             }
             let now = Instant::now();
@@ -134,8 +130,8 @@ impl Teller {
                 if self.count().is_err() {
                     break;
                 }
-                if self.sources.ended.overruns() != overruns {
-                    overruns = self.sources.ended.overruns();
+                if self.sources.overruns() != overruns {
+                    overruns = self.sources.overruns();
                     self.reconcile();
                 }
             }
@@ -143,6 +139,21 @@ impl Teller {
         let telling = self.telling.clone();
         self.folding.all(|record| telling.tell(Of::Flows, Record::Flow(record)));
         self.questions.due(Timestamp::from_millis(u64::MAX / 2), |record| telling.tell(Of::Questions, record));
+    }
+
+    /// Everything that was told by now, and what of it was lost, while the resolver still runs and knows the names.
+    fn last(&mut self) -> Result<(), Ended> {
+        // The kernel hands over what it has gathered after a hundredth of a second at the latest; an end waits as long for its beginning.
+        thread::sleep(EARLY);
+        for _ in 0..LAST_READS {
+            if !self.read()? {
+                break;
+            }
+        }
+        // What the first look counts has come by the second, or never will.
+        self.count()?;
+        self.read()?;
+        self.count()
     }
 
     /// Flows that began before this process: by the names of now.
@@ -162,42 +173,17 @@ impl Teller {
         Ok(())
     }
 
-    fn wait(&mut self, last: bool) -> Result<(), Ended> {
-        let mut waiting = [
-            PollFd::new(self.sources.refused.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sources.began.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sources.ended.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut waiting, if last { PollTimeout::ZERO } else { PollTimeout::from(LOOK_MS) }) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => {
-                tracing::error!(%error, "flows are not heard of any more");
-                Err(Ended)
-            }
-        }
-    }
-
-    /// Reads what has come, joins and tells it. Beginnings before ends.
-    fn read(&mut self) -> Result<(), Ended> {
-        let mut packets: Vec<ToldPacket> = Vec::new();
-        let mut ends: Vec<Connection> = Vec::new();
-        let heard = self
-            .sources
-            .began
-            .receive(|packet| packets.push(packet))
-            .and_then(|_| self.sources.refused.receive(|packet| packets.push(packet)))
-            .and_then(|_| self.sources.ended.receive(|connection| ends.push(connection)));
-        if let Err(error) = heard {
-            tracing::error!(%error, "flows are not heard of any more");
-            return Err(Ended);
-        }
+    /// Reads what has come, joins and tells it. Beginnings before ends. Whether there may be more.
+    fn read(&mut self) -> Result<bool, Ended> {
+        let Heard { packets, ends, more } = self.sources.receive().map_err(unheard)?;
         if !packets.is_empty() {
             self.packets(&packets)?;
         }
         let now = Instant::now();
         let mut early = std::mem::take(&mut self.early);
         early.extend(ends.into_iter().map(|connection| (now, connection)));
-        self.ends(early, now)
+        self.ends(early, now)?;
+        Ok(more)
     }
 
     fn packets(&mut self, packets: &[ToldPacket]) -> Result<(), Ended> {
@@ -348,13 +334,13 @@ impl Teller {
     fn count(&mut self) -> Result<(), Ended> {
         let counters: Option<Counters> = self.job(Fence::counters)?;
         if let Some(counters) = counters {
-            let came = |packets: &ToldPackets| Came { received: packets.received(), overrun: packets.lost() };
-            self.losses.look(&counters, came(&self.sources.refused), came(&self.sources.began));
+            let (refused, began) = self.sources.came();
+            self.losses.look(&counters, refused, began);
         }
         self.losses.note(LostWhat::Records, LostWhy::NotWritten, self.telling.take_unwritten());
         for lost in self.losses.take() {
-            let LostRecord { what, why, count } = lost;
-            tracing::warn!(?what, ?why, count, "flows were lost to the log");
+            let (what, why) = (labels::kebab(&lost.what), labels::kebab(&lost.why));
+            tracing::warn!(what, why, count = lost.count, "something was lost to the log of flows");
             self.telling.tell(Of::Flows, Record::Lost(lost));
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! The chain that every packet of the pod passes: the order here is the policy's order.
 
 use super::{
-    Deny, Proxy, Ruleset, dns, guards,
+    Deny, Posture, Proxy, Ruleset, dns, guards,
     guards::CAME_IN,
     line::{ESTABLISHED, Ip, L4, NEW, RELATED, line},
-    plan::{DNS_TCP, DNS_UDP, Extras, LIVE_RULES, Maps, Plan},
+    plan::{DNS_TCP, DNS_UDP, Extras, LIVE_RULES, Maps, Plan, SPOOFED},
 };
 use crate::{
     PortRange, Ports,
@@ -70,16 +70,22 @@ pub(crate) fn chain(plan: &mut Plan, ruleset: &Ruleset, extras: Extras, maps: &M
             plan.rule(dns::to_upstream(line("proxy"), *upstream, protocol).set_ct_mark(PROXY).forget_identity().accept());
         }
     }
-    proxy_flow(plan, proxy);
+    proxy_flow(plan, proxy, ruleset.posture);
     guards::kernel_own(plan);
 }
 
 /// A flow to an upstream outlives the socket that began it: whoever binds the same port next would send on it. So a socket must be the
 /// proxy's at every packet; what has no socket any more is the kernel's end of a closed connection.
-fn proxy_flow(plan: &mut Plan, proxy: &Proxy) {
+///
+/// Also in audit: a packet that `tell` lets pass gets another mark there, and the proxy's identity would leave uncleared on that flow.
+fn proxy_flow(plan: &mut Plan, proxy: &Proxy, posture: Posture) {
     plan.regular("proxy_flow");
     plan.rule(dns::from_the_proxy(line("proxy_flow"), proxy).forget_identity().accept());
-    plan.rule(line("proxy_flow").made_by_a_socket().comment("another took the proxy's port").goto("tell"));
+    let taken = line("proxy_flow").made_by_a_socket().comment("another took the proxy's port");
+    plan.rule(match posture {
+        Posture::Enforce => taken.goto("tell"),
+        Posture::Audit => taken.counter(SPOOFED).goto("refuse"),
+    });
     plan.rule(line("proxy_flow").comment("after close()").accept());
 }
 

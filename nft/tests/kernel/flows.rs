@@ -221,6 +221,9 @@ fn in_audit_what_nothing_opens_passes_and_is_told_once_and_enforced_it_is_held_a
             let socket = socket.try_clone().unwrap();
             peer.there(move || (0..10).take_while(|_| socket.recv_from(&mut [0; 10]).is_ok()).count())
         };
+        // What takes the proxy's flow must not give it another mark: its identity would leave uncleared then, for a tap to read.
+        let proxys = run("nft", &["list", "chain", "inet", "portreeve", "proxy_flow"]);
+        assert!(proxys.contains("goto refuse") && !proxys.contains("goto tell"), "{proxys}");
         let udp = UdpSocket::bind(SocketAddr::new(ip(POD4), 0)).unwrap();
         // Neither the range that is denied, nor the port that nothing opens.
         for address in [PEER4, OTHER4] {
