@@ -24,6 +24,7 @@ pub mod clients;
 pub mod command;
 pub mod demo;
 pub mod frames;
+pub mod hour;
 pub mod kernel;
 pub mod leases;
 pub mod namespace;
