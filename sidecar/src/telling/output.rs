@@ -53,13 +53,21 @@ impl Output {
         Ok(Output { lines, unwritten, waiting })
     }
 
-    /// Writes a line, now or never.
+    /// Writes a line, now or never: one that there is no room for is counted.
     pub fn line(&self, line: Arc<str>) {
-        self.waiting.fetch_add(1, Relaxed);
-        if self.lines.try_send(line).is_err() {
-            self.waiting.fetch_sub(1, Relaxed);
+        if !self.offer(line) {
             self.unwritten.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Writes a line if there is room for it; whether there was.
+    pub fn offer(&self, line: Arc<str>) -> bool {
+        self.waiting.fetch_add(1, Relaxed);
+        let taken = self.lines.try_send(line).is_ok();
+        if !taken {
+            self.waiting.fetch_sub(1, Relaxed);
+        }
+        taken
     }
 
     /// Waits until all lines are written, at most for `limit`.
