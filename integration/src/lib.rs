@@ -23,6 +23,7 @@ pub mod budgets;
 pub mod clients;
 pub mod command;
 pub mod demo;
+pub mod flowcost;
 pub mod frames;
 pub mod hour;
 pub mod kernel;
