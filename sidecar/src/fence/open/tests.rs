@@ -60,7 +60,9 @@ fn names_of_one_address_that_are_answered_together_are_all_in_the_kernels_commen
         let wanted = grants.iter().map(|grant| Wanted { grant, addresses: &addresses, ttl: Duration::from_secs(60) });
         assert!(fence.open(wanted).iter().all(Result::is_ok));
         let named = |fence: &mut Fence| {
-            let mut names: Vec<String> = fence.firewall.read_back().unwrap().leases[0].name.split(' ').map(str::to_owned).collect();
+            let found = fence.firewall.read_back().unwrap();
+            fence.find_sets();
+            let mut names: Vec<String> = found.leases[0].name.split(' ').map(str::to_owned).collect();
             names.sort();
             names
         };
