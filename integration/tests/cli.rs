@@ -133,6 +133,31 @@ fn who_follows_gets_what_comes() {
 }
 
 #[test]
+fn who_follows_sees_the_last_ones_first_and_whose_view_it_is() {
+    let scene = scene();
+    let portreeve = Setup::new(&scene.pod).policy("shop.toml", POLICY).start();
+    for name in ["one.example.org", "two.example.org", "three.example.org"] {
+        assert_eq!(dig(&scene.pod, &[name]).status, "NXDOMAIN");
+        portreeve.wait_flow(name, LIMIT, |line| line["dns.question.name"] == name);
+    }
+    let binary = integration::product::binary().display().to_string();
+    let command = scene.pod.command(&binary).args(["dns", "--follow", "--last", "1", "--denied", "--control"]);
+    let following = command.arg(portreeve.control().display()).spawn();
+    assert!(wait_until(LIMIT, || following.stdout().contains("three.example.org").then_some(())).is_some(), "{}", following.stderr());
+    assert_eq!(dig(&scene.pod, &["four.example.org"]).status, "NXDOMAIN");
+    assert!(wait_until(LIMIT, || following.stdout().contains("four.example.org").then_some(())).is_some(), "{}", following.stderr());
+    let shown = following.stdout();
+    let rows = masked(&shown);
+    assert_eq!(rows[0], "(as the sidecar tells it from here on; the whole log is on its stdout)", "{shown}");
+    assert!(rows[1].starts_with("time verdict count type name"), "{shown}");
+    let names: Vec<&str> = rows[2..].iter().filter_map(|row| row.split(' ').nth(4)).collect();
+    assert_eq!(names, ["three.example.org", "four.example.org"], "{shown}");
+    // Column stands below column.
+    let at = |name: &str| shown.lines().find_map(|line| line.find(name)).unwrap();
+    assert_eq!(at("three.example.org"), at("four.example.org"), "{shown}");
+}
+
+#[test]
 fn leases_are_those_of_the_kernel_with_their_names() {
     let scene = scene();
     let portreeve = Setup::new(&scene.pod).policy("shop.toml", POLICY).start();

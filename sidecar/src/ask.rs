@@ -6,4 +6,5 @@ pub mod explain;
 pub mod flows;
 pub mod leases;
 pub mod lines;
+pub mod paint;
 pub mod table;

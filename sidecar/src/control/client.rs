@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::answers::UNKNOWN;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -39,6 +40,9 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
+    /// The sidecar does not know the question.
+    #[error("the running sidecar is another version: it does not know this question (use the portreeve of the sidecar's own image)")]
+    Unknown,
     /// The sidecar could not answer.
     #[error("the sidecar says: {0}")]
     Said(String),
@@ -93,7 +97,7 @@ pub fn question(path: &Path, text: &str, patience: Option<Duration>) -> Result<U
 /// An object of an answer.
 pub fn understood<T: DeserializeOwned>(answer: &str) -> Result<T, AskError> {
     if let Ok(Complaint { error }) = serde_json::from_str(answer) {
-        return Err(AskError::Said(shortened(&error)));
+        return Err(if error.starts_with(UNKNOWN) { AskError::Unknown } else { AskError::Said(shortened(&error)) });
     }
     serde_json::from_str(answer).map_err(|source| AskError::NotUnderstood { answer: shortened(answer), source })
 }
