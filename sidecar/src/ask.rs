@@ -7,4 +7,5 @@ pub mod flows;
 pub mod leases;
 pub mod lines;
 pub mod paint;
+pub mod status;
 pub mod table;

@@ -1,5 +1,6 @@
 //! `portreeve explain`: what the running sidecar does with a target, what it leased and saw of it, and which lines would change that.
 
+use crate::ask::lines::reading::passed_over;
 use crate::ask::paint::leading;
 use crate::ask::{dns, flows, leases};
 use crate::cli::ExplainRunningArgs;
@@ -46,11 +47,8 @@ pub fn render(explained: &Explained) -> String {
     if told == 0 {
         text.push_str("\n\nneither asked for nor dialled lately");
     }
-    if told > recent.len() {
-        text.push_str(&format!(
-            "\n\n{} lines of a kind that this command does not know are not shown (is the sidecar newer?)",
-            told - recent.len()
-        ));
+    if let Some(count @ 1..) = told.checked_sub(recent.len()) {
+        text.push_str(&format!("\n\n{}", passed_over(count as u64)));
     }
     text
 }

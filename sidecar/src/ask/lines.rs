@@ -5,7 +5,7 @@ pub mod reading;
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, SystemTime};
 
-use self::reading::{Heard, Reading};
+use self::reading::{Heard, Reading, passed_over};
 use crate::ask::table::Table;
 use crate::cli::LinesArgs;
 use crate::control::client::{self, AskError};
@@ -135,10 +135,7 @@ impl View {
             false => self.kept(&mut reading, &wanted, args).and_then(|text| if text.is_empty() { Ok(()) } else { show(&text) }),
         };
         if reading.unknown() > 0 {
-            let count = reading.unknown();
-            output::complain(&format!(
-                "portreeve: {count} lines of a kind that this command does not know are not shown (is the sidecar newer?)"
-            ));
+            output::complain(&format!("portreeve: {}", passed_over(reading.unknown())));
         }
         told?;
         if args.follow {

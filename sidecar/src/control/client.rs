@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answers::UNKNOWN;
+use crate::ask::status::render;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -68,10 +69,11 @@ pub fn print_status(args: &StatusArgs) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(Failure::usage(error)),
     };
-    if args.json {
-        output::json(&status)?;
-    } else {
-        output::line(&status.to_string())?;
+    match (args.json, args.ready) {
+        (true, _) => output::json(&status)?,
+        // A startup probe's output becomes an Event, which is one line.
+        (false, true) => output::line(&status.to_string())?,
+        (false, false) => output::people(&render(&status))?,
     }
     Ok(if args.ready && !status.ready { Exit::Refused } else { Exit::Success })
 }

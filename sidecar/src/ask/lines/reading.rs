@@ -27,6 +27,12 @@ pub struct Reading<R> {
     unknown: u64,
 }
 
+/// What is said of lines that were passed over.
+pub fn passed_over(count: u64) -> String {
+    let lines = if count == 1 { "1 line" } else { &format!("{count} lines") };
+    format!("not shown, as this command does not know it: {lines} (is the sidecar newer?)")
+}
+
 impl<R: BufRead> Reading<R> {
     /// Reads from there.
     pub fn new(reader: R) -> Self {
