@@ -142,7 +142,7 @@ fn what_the_policy_warns_of_is_a_finding_and_so_is_another_version() {
 }
 
 #[test]
-fn findings_for_people() {
+fn findings_for_people_and_as_json() {
     let findings = [
         View::Sidecar.fine("sidecar", "ready"),
         View::File.warning("hosts", "db is \u{1b}[0m", "open it", "#hosts-file"),
@@ -156,4 +156,5 @@ fn findings_for_people() {
              hint: look (sidecar/README.md#drift)
     (sidecar, policy, resolver, flow log, metrics: by the sidecar; kernel, clock, rights: by the kernel; ruleset: both; files: as they are)
     ");
+    insta::assert_snapshot!(serde_json::to_string(&findings[2]).unwrap(), @r##"{"weight":"problem","about":"ruleset","view":"both","says":"torn","hint":"look","anchor":"#drift"}"##);
 }
