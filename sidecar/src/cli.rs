@@ -51,7 +51,7 @@ pub enum Command {
     Explain(ExplainRunningArgs),
     /// Look for what keeps the sidecar from its work, or apps from theirs; exit 1 if something is a problem
     Doctor(DoctorArgs),
-    /// Draw which workloads use which names, permitted and refused, from flow logs
+    /// Draw which workloads use which names, permitted and refused, from flow logs or Prometheus
     Map(MapArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]

@@ -3,6 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+/// What stands for all that there is no room for.
+pub const OTHER: &str = "other";
+/// What stands for the names that are not spelt out: `a.example.com and others`.
+pub const OTHERS: &str = " and others";
 /// The longest value.
 const MOST_BYTES: usize = 256;
 
@@ -29,7 +33,7 @@ impl Bounded {
             return value.to_owned();
         }
         if seen.len() >= self.most || value.len() > MOST_BYTES {
-            return "other".to_owned();
+            return OTHER.to_owned();
         }
         seen.insert(value.to_owned());
         value.to_owned()
