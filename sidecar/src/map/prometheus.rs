@@ -71,6 +71,15 @@ pub enum AskPrometheusError {
         /// Where.
         url: PrometheusUrl,
     },
+    /// It began to answer.
+    #[error("the answer of {url} broke off")]
+    BrokenOff {
+        /// Where.
+        url: PrometheusUrl,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The answer is too large.
     #[error("{url} answers with more than {} MiB (a shorter --since has fewer rows)", MOST_BYTES / 1024 / 1024)]
     Large {
@@ -126,17 +135,20 @@ impl<L> Row<L> {
     }
 }
 
+/// What Prometheus says. No enum by `status`: serde would hold all of the answer in a form of its own first.
 #[derive(Deserialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-enum Answer<L> {
-    Success { data: Data<L> },
-    Error { error: String },
+#[serde(bound = "L: DeserializeOwned")]
+struct Answer<L> {
+    status: String,
+    error: Option<String>,
+    data: Option<Data<L>>,
 }
 
+/// A vector: what else there is has rows of another form.
 #[derive(Deserialize)]
-#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
-enum Data<L> {
-    Vector(Vec<Row<L>>),
+#[serde(bound = "L: DeserializeOwned")]
+struct Data<L> {
+    result: Vec<Row<L>>,
 }
 
 /// Asks one Prometheus.
@@ -145,6 +157,7 @@ pub struct Client {
     agent: ureq::Agent,
     url: PrometheusUrl,
     token: Option<String>,
+    most_bytes: u64,
 }
 
 impl Client {
@@ -159,7 +172,7 @@ impl Client {
             .max_redirects_will_error(false)
             .proxy(None)
             .build();
-        Client { agent: config.into(), url, token }
+        Client { agent: config.into(), url, token, most_bytes: MOST_BYTES }
     }
 
     /// Whom it asks.
@@ -185,14 +198,17 @@ impl Client {
         if matches!(status.as_u16(), 401 | 403) {
             return Err(AskPrometheusError::Unknown { url: self.url.clone(), status: status.as_u16() });
         }
-        let body = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(|error| self.failed(error))?;
-        match serde_json::from_slice(&body) {
-            Ok(Answer::Success { data: Data::Vector(rows) }) => Ok(rows),
-            Ok(Answer::Error { error }) => {
+        let body = answer.body_mut().with_config().limit(self.most_bytes).read_to_vec().map_err(|error| match error {
+            ureq::Error::Io(source) => AskPrometheusError::BrokenOff { url: self.url.clone(), source },
+            other => self.failed(other),
+        })?;
+        match serde_json::from_slice::<Answer<L>>(&body) {
+            Ok(Answer { status, data: Some(data), .. }) if status == "success" => Ok(data.result),
+            Ok(Answer { error: Some(error), .. }) => {
                 let said = error.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(300).collect();
                 Err(AskPrometheusError::Refused { url: self.url.clone(), said })
             }
-            Err(_) => Err(AskPrometheusError::Foreign { url: self.url.clone(), got: format!("status {}", status.as_u16()) }),
+            _ => Err(AskPrometheusError::Foreign { url: self.url.clone(), got: format!("status {}", status.as_u16()) }),
         }
     }
 

@@ -21,7 +21,7 @@ fn told(answer: &'static str) -> String {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8(head).unwrap()
     });
-    let client = Client::new(url.parse().unwrap(), Some("secret".to_owned()));
+    let client = Client { most_bytes: 1_000, ..Client::new(url.parse().unwrap(), Some("secret".to_owned())) };
     let told = match client.query::<Nothing>("sum(x{a=\"b\"})") {
         Ok(rows) => format!("{:?}", rows.iter().map(Row::count).collect::<Vec<_>>()),
         Err(error) => crate::exit::chain(&error).replace(url.trim_end_matches('/'), "URL"),
@@ -32,14 +32,18 @@ fn told(answer: &'static str) -> String {
     told
 }
 
-const VECTOR: &str = "HTTP/1.1 200 OK\r\ncontent-length: 123\r\n\r\n{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":[1,\"3.6\"]},{\"metric\":{},\"value\":[1,\"NaN\"]}]}}";
+const VECTOR: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":[1,\"3.6\"]},{\"metric\":{},\"value\":[1,\"NaN\"]}]}}";
+
+/// 1,200 octets in one chunk.
+const LARGE: &str =
+    concat!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4b0\r\n", include_str!("../../../assets/vendor/dagre.LICENSE.txt"),);
 
 #[test]
 fn every_answer_is_understood_or_said_with_what_to_do() {
     assert_eq!(told(VECTOR), "[4, 0]");
     for (answer, wanted) in [
         (
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nhello",
+            "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\nhello",
             "what answers at URL is no Prometheus: URL/api/v1/query gave status 404 and not its JSON",
         ),
         (
@@ -51,11 +55,13 @@ fn every_answer_is_understood_or_said_with_what_to_do() {
             "URL leads on to https, which this binary does not speak",
         ),
         (
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 66\r\n\r\n{\"status\":\"error\",\"errorType\":\"timeout\",\"error\":\"query timed out\"}\n",
+            "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\r\n{\"status\":\"error\",\"errorType\":\"timeout\",\"error\":\"query timed out\"}\n",
             "URL did not answer the question: query timed out (a shorter --since",
         ),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n", "URL answers with more than 64 MiB"),
-        ("\x16\x03\x01\r\n\r\n", "what answers at URL is no Prometheus"),
+        (LARGE, "URL answers with more than 64 MiB (a shorter --since has fewer rows)"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "the answer of URL broke off: "),
+        ("\x16\x03\x01\r\n\r\n", "what answers at URL is no Prometheus: URL/api/v1/query gave no HTTP"),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"success\"}", "what answers at URL is no Prometheus"),
     ] {
         assert!(told(answer).starts_with(wanted), "{answer}: {}", told(answer));
     }
