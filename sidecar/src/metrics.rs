@@ -18,6 +18,8 @@ const MOST_PORTS: usize = 20;
 const MOST_RULES: usize = 50;
 /// Names of what was refused, and addresses without a name: an app chooses those, and they leave room for what the policy permits.
 const MOST_STRANGERS: usize = 20;
+/// Sets of names that share an address: those of content networks come and go with every answer, and leave room for single names.
+const MOST_SHARED: usize = 15;
 /// Different rows of flows, and of bytes (two series each): each label has its bound, their product would be thousands.
 const MOST_FLOWS: usize = 150;
 const MOST_VOLUMES: usize = 50;
@@ -47,6 +49,7 @@ struct Inner {
     registry: Registry,
     names: Bounded,
     strangers: Bounded,
+    shared: Bounded,
     flow_rows: Bounded,
     byte_rows: Bounded,
     ports: Bounded,
@@ -103,6 +106,7 @@ impl Metrics {
         let inner = Inner {
             names: Bounded::new(MOST_NAMES),
             strangers: Bounded::new(MOST_STRANGERS),
+            shared: Bounded::new(MOST_SHARED),
             flow_rows: Bounded::new(MOST_FLOWS),
             byte_rows: Bounded::new(MOST_VOLUMES),
             ports: Bounded::new(MOST_PORTS),
@@ -151,14 +155,18 @@ impl Metrics {
     fn flow(&self, flow: &FlowRecord) {
         let inner = &self.inner;
         let direction = if flow.direction == Direction::Inbound { "inbound" } else { "outbound" };
-        // Shared addresses: all that it may have been. Without a name, an address that the pod dialled stands in its place.
+        // Of a shared address: all that it may have been, counted once. Without a name, an address that the pod dialled stands in its place.
         let name = match (flow.names.is_empty(), flow.direction) {
-            (false, _) => flow.names.join(" "),
+            (false, _) => labels::names(&flow.names),
             (true, Direction::Outbound) => flow.destination.to_string(),
             (true, Direction::Inbound) => String::new(),
         };
         let chosen_by_app = flow.names.is_empty() || flow.verdict != Verdict::Permitted;
-        let name = if chosen_by_app { inner.strangers.label(&name) } else { name };
+        let name = match (chosen_by_app, flow.names.len()) {
+            (true, _) => inner.strangers.label(&name),
+            (false, 0 | 1) => name,
+            (false, _) => inner.shared.label(&name),
+        };
         let name = inner.names.label(&name);
         let port = inner.ports.label(&flow.destination_port.map(|port| port.to_string()).unwrap_or_default());
         let protocol = match flow.transport {

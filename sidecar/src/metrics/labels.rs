@@ -10,6 +10,17 @@ pub const OTHERS: &str = " and others";
 /// The longest value.
 const MOST_BYTES: usize = 256;
 
+/// The most names of a shared address that are spelt out.
+const SPELT: usize = 3;
+
+/// The names that an address is open for, as one value: `a.example.com or b.example.com`, `a.example.com and others`.
+pub fn names(names: &[String]) -> String {
+    match names {
+        [first, ..] if names.len() > SPELT => format!("{first}{OTHERS}"),
+        few => few.join(" or "),
+    }
+}
+
 /// The values that one label has had.
 #[derive(Debug)]
 pub struct Bounded {
