@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use integration::browser::Browser;
@@ -28,7 +28,7 @@ ports = ["443"]
 "#;
 
 /// A Prometheus outside of all pods: what it has to scrape, and where its data are.
-fn prometheus(world: &World, scrapes: &str, data: &PathBuf) -> Running {
+fn prometheus(world: &World, scrapes: &str, data: &Path) -> Running {
     let config = world.scratch().make_dir("prometheus", 0o777).join("prometheus.yml");
     fs::write(&config, format!("global: {{ scrape_interval: 1s }}\nscrape_configs:\n{scrapes}")).unwrap();
     let command = world.command("prometheus").arg(format!("--config.file={}", config.display()));

@@ -8,7 +8,7 @@ pub const OTHER: &str = "other";
 /// What stands for the names that are not spelt out: `a.example.com and others`.
 pub const OTHERS: &str = " and others";
 /// The longest value.
-const MOST_BYTES: usize = 256;
+pub const MOST_BYTES: usize = 256;
 
 /// The most names of a shared address that are spelt out.
 const SPELT: usize = 3;
