@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod labels;
+mod places;
 mod standing;
 
 use std::sync::{Arc, Mutex, PoisonError};
