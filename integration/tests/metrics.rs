@@ -164,6 +164,33 @@ fn an_app_that_holds_on_to_the_port_keeps_nobody_from_it() {
 }
 
 #[test]
+fn a_resolver_that_stands_still_does_not_keep_the_port_from_saying_that_it_lives() {
+    let world = World::new();
+    let _authority = world.authority();
+    let pod = world.pod("app");
+    let portreeve = start(&pod);
+    let script = include_str!("../faults/thread.py");
+    let stopper = pod.command("/usr/bin/python3").args(["-I", "-c", script]).arg(portreeve.worker()).args(["resolver", "3"]).spawn();
+    let stopped = || stopper.stdout().contains("stopped").then_some(());
+    assert!(wait_until(LIMIT, stopped).is_some(), "{}", stopper.stderr());
+    let took = |page: &str| {
+        let begun = Instant::now();
+        let said = say(&world, &pod, format!("GET /{page} HTTP/1.1\r\n\r\n").as_bytes());
+        assert!(said.starts_with("HTTP/1.1 200 OK"), "{page}: {said}");
+        begun.elapsed()
+    };
+    // The status asks the resolver, and waits for a second.
+    let (waited, lived) = std::thread::scope(|scope| {
+        let readyz = scope.spawn(|| took("readyz"));
+        std::thread::sleep(Duration::from_millis(200));
+        let lived = took("livez");
+        (readyz.join().unwrap(), lived)
+    });
+    assert!(waited > Duration::from_millis(900), "the status did not wait, so nothing is shown: {waited:?}");
+    assert!(lived < Duration::from_millis(500), "{lived:?}, while the status took {waited:?}");
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_at_the_start() {
     let world = World::new();
     let _authority = world.authority();

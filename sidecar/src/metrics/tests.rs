@@ -101,6 +101,13 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
             metrics.record(&Record::Flow(permitted));
         }
     }
+    for n in 0..60 {
+        for (verdict, reason) in
+            [(DnsVerdict::Refused, "not-permitted"), (DnsVerdict::Refused, "denied"), (DnsVerdict::WouldDeny, "denied")]
+        {
+            metrics.record(&question(&format!("n{n}.example.net"), verdict, reason));
+        }
+    }
     let text = metrics.text(&status(), false).unwrap();
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
     assert!(series <= 400, "{series}");
@@ -118,6 +125,20 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
     }
     metrics.record(&Record::Flow(flow("api.example.com", 443)));
     assert!(metrics.text(&status(), false).unwrap().contains("name=\"api.example.com\""), "a flood of refusals hides what is permitted");
+}
+
+#[test]
+fn a_pod_that_uses_ten_names_has_some_eighty_series() {
+    let metrics = Metrics::new().unwrap();
+    for n in 0..10 {
+        let began = flow(&format!("n{n}.example.com"), 443);
+        metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(1), ..began.clone() }));
+        metrics.record(&Record::Flow(began));
+    }
+    metrics.record(&question("github.com", DnsVerdict::Refused, "not-permitted"));
+    let text = metrics.text(&status(), false).unwrap();
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!((60..=90).contains(&series), "{series}");
 }
 
 #[test]
