@@ -13,4 +13,7 @@ pub struct Cli {
 
 /// The commands, each in a module of its own.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
+    Inject(crate::offline::InjectArgs),
+}
