@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    Date, Explanation, HostPattern, Mode, Name, Policy, PolicyFile, Problem, Problems, Severity, Source, Style, Surroundings, Target,
+    Date, HostPattern, Mode, Name, Policy, PolicyFile, Ports, Problem, Problems, Severity, Source, Style, Surroundings, Verdict,
 };
-use policies::{Reason, TargetHost, Verdict, explain, run_expectations};
+use policies::{parse, run_expectations};
 use serde_json::Value;
 
 use crate::names::{self, CONFIG_MAP_PREFIX};
@@ -36,7 +36,7 @@ pub fn check(namespace: &str, config_map: &Value, platform: &Platform, today: Da
             warnings.push(format!("{name}: {key} is not read, since a policy's key ends in .toml and does not begin with a dot"));
             continue;
         }
-        let parsed = policies::parse(&Source::new(format!("{name}/{key}"), text));
+        let parsed = parse(&Source::new(format!("{name}/{key}"), text));
         problems.extend(parsed.problems);
         files.extend(parsed.file);
     }
@@ -82,7 +82,10 @@ fn together(namespace: &str, files: &[PolicyFile], platform: &Platform, today: D
         match Policy::compile(&all, &pod, &surroundings) {
             Ok(policy) => {
                 problems.extend(policy.warnings().clone());
-                warnings.extend(outside_limits(file, &policy));
+                if platform.file().is_some() {
+                    let alone = Policy::compile(files, &pod, &surroundings);
+                    warnings.extend(alone.iter().flat_map(|alone| taken_by_platform(file, alone, &policy)));
+                }
                 if file.mode() == Mode::Audit && policy.mode() == Mode::Enforce && platform.file().is_some() {
                     warnings.push(format!("{}: mode = \"audit\" has no effect: the platform's policy holds the pod", file.path()));
                 }
@@ -97,8 +100,8 @@ fn together(namespace: &str, files: &[PolicyFile], platform: &Platform, today: D
     }
 }
 
-/// The hosts that a rule allows and no limit of the platform holds: they stay shut, which is not seen in the file.
-fn outside_limits(file: &PolicyFile, policy: &Policy) -> Vec<String> {
+/// What a rule grants and the platform's policy takes away again: it stays shut, which is not seen in the file.
+fn taken_by_platform(file: &PolicyFile, alone: &Policy, held: &Policy) -> Vec<String> {
     let mut told = BTreeSet::new();
     for rule in file.allows() {
         for host in &rule.hosts {
@@ -108,29 +111,25 @@ fn outside_limits(file: &PolicyFile, policy: &Policy) -> Vec<String> {
                 HostPattern::Below(zone) => Name::parse(&format!("any-name.{zone}")).ok(),
             };
             let Some(name) = name else { continue };
-            if let Verdict::Refused(refusal) = policy.judge(&name)
-                && refusal.reason() == Reason::OutsideLimit
-            {
-                told.insert(format!(
-                    "{}:{}: rule {} has no effect for {host}: no limit of the platform holds it",
-                    file.path(),
-                    rule.line,
-                    rule.name
-                ));
-                continue;
-            }
-            let ports = [(policies::Protocol::Tcp, rule.ports.tcp()), (policies::Protocol::Udp, rule.ports.udp())];
-            let firsts = ports.into_iter().flat_map(|(protocol, ranges)| ranges.iter().map(move |range| (protocol, range.first())));
-            for port in firsts {
-                let target = Target { host: TargetHost::Name(name.clone()), port: Some(port) };
-                let Explanation { verdict, because, .. } = explain(policy, &target);
-                if verdict == policies::Decision::Refused && because.contains("limit") {
-                    told.insert(format!("{}:{}: {because}", file.path(), rule.line));
-                }
+            let taken = ports_of(alone, &name).intersect(&rule.ports).subtract(&ports_of(held, &name));
+            if !taken.is_empty() {
+                let rule_at = format!("{}:{}: rule {}", file.path(), rule.line, rule.name);
+                told.insert(format!("{rule_at} has no effect for {host} on {taken}: the platform's policy does not let it"));
             }
         }
     }
     told.into_iter().collect()
+}
+
+/// What a policy opens for a name.
+fn ports_of(policy: &Policy, name: &Name) -> Ports {
+    match policy.judge(name) {
+        Verdict::Granted(grant) => {
+            let openings = grant.openings().iter().filter_map(|index| policy.opening(*index));
+            openings.fold(Ports::none(), |ports, opening| ports.union(&opening.ports))
+        }
+        _ => Ports::none(),
+    }
 }
 
 fn told(problem: &Problem) -> String {

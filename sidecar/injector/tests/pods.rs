@@ -1,7 +1,14 @@
 //! Pods in, answers out: each file of `tests/pods` is what its name says, is what was checked in, and comes back unpatched.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/hostile.rs"]
+mod hostile;
+#[path = "support/offline.rs"]
+mod offline;
+#[path = "support/reviews.rs"]
+mod reviews;
 #[path = "support/schema.rs"]
 mod schema;
 

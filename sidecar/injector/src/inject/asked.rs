@@ -27,7 +27,9 @@ pub(super) fn read(pod: &Value) -> (Asked, Vec<Refusal>) {
         match (key, value) {
             (INJECT_LABEL, "false") => asked.left_alone = true,
             (INJECT_LABEL, "true") => {}
-            (INJECT_LABEL, _) => refused.push(unknown(format!("label {INJECT_LABEL}: {value:?} is neither \"true\" nor \"false\""))),
+            (INJECT_LABEL, _) => {
+                refused.push(unknown(format!("label {INJECT_LABEL}: {value:?} is neither \"true\" nor \"false\"; take it out")))
+            }
             _ => refused
                 .push(unknown(format!("label {key} is not known: {}", meant(key, &[INJECT_LABEL], POLICIES_ANNOTATION, "annotation")))),
         }

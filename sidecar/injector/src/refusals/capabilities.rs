@@ -61,7 +61,8 @@ pub(super) fn of_container(app: App<'_>, refused: &mut Vec<Refusal>) {
     }
     let is_net_raw = |capability: &&str| bare(capability).eq_ignore_ascii_case("NET_RAW");
     if beyond.iter().any(is_net_raw) {
-        let why = "lets it write packets that no socket would, past the names; take it out (ping needs none: it uses ICMP sockets)";
+        let why =
+            "lets it write packets that no socket would, past the names; take it out (for ping, set the sysctl net.ipv4.ping_group_range)";
         refused.push(app.refusal(Reason::NetRaw, "securityContext.capabilities.add NET_RAW", why));
     }
     let others: Vec<&str> = beyond.into_iter().filter(|capability| !is_net_raw(capability)).collect();
