@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 
 use policies::{
-    Date, HostPattern, Mode, Name, Policy, PolicyFile, Ports, Problem, Problems, Severity, Source, Style, Surroundings, Verdict,
+    Date, HostPattern, Mode, Name, Pod, Policy, PolicyFile, Ports, Problem, Problems, Severity, Source, Style, Surroundings, Verdict,
 };
 use policies::{parse, run_expectations};
 use serde_json::Value;
 
 use crate::names::{self, CONFIG_MAP_PREFIX};
 use crate::platform::Platform;
+
+/// The most policy files that a sidecar reads.
+const MOST_FILES: usize = 256;
+/// For how many different pods the files are united: each takes all of them anew, and whoever may edit ConfigMaps chooses how many.
+const MOST_KINDS: usize = 8;
 
 /// What came out.
 #[derive(Debug, Default)]
@@ -40,6 +45,10 @@ pub fn check(namespace: &str, config_map: &Value, platform: &Platform, today: Da
         problems.extend(parsed.problems);
         files.extend(parsed.file);
     }
+    if files.len() > MOST_FILES {
+        let refused = Some(format!("{name}: {} policies, of at most {MOST_FILES} that a sidecar reads; put several into one", files.len()));
+        return Checked { refused, warnings, reason: "policy" };
+    }
     let binary = config_map.pointer("/binaryData").and_then(Value::as_object);
     if let Some(key) = binary.into_iter().flatten().map(|(key, _)| key).find(|key| is_read(key)) {
         let refused = Some(format!("{name}/{key}: a policy is UTF-8 text and belongs into data, not into binaryData"));
@@ -67,37 +76,49 @@ fn is_read(key: &str) -> bool {
 fn together(namespace: &str, files: &[PolicyFile], platform: &Platform, today: Date, problems: &mut Problems, warnings: &mut Vec<String>) {
     let surroundings = Surroundings::stand_in(today);
     let all: Vec<PolicyFile> = files.iter().chain(platform.file()).cloned().collect();
+    let mut kinds: Vec<(Pod, Option<Policy>, Option<Policy>)> = Vec::new();
     for file in files {
-        let mut pod = file.selected_pod();
-        let selected = &file.select().namespaces;
-        if !selected.is_empty() && !selected.iter().any(|one| one == namespace) {
-            warnings.push(format!(
-                "{}: selects pods of {}, and this ConfigMap is in {namespace}: nothing reads it",
-                file.path(),
-                selected.join(", ")
-            ));
-        } else {
-            pod.namespace = namespace.to_owned();
-        }
-        match Policy::compile(&all, &pod, &surroundings) {
-            Ok(policy) => {
-                problems.extend(policy.warnings().clone());
-                if platform.file().is_some() {
-                    let alone = Policy::compile(files, &pod, &surroundings);
-                    warnings.extend(alone.iter().flat_map(|alone| taken_by_platform(file, alone, &policy)));
-                }
-                if file.mode() == Mode::Audit && policy.mode() == Mode::Enforce && platform.file().is_some() {
-                    warnings.push(format!("{}: mode = \"audit\" has no effect: the platform's policy holds the pod", file.path()));
-                }
-            }
-            Err(more) => problems.extend(more),
-        }
         problems.extend(file.warnings_on(today));
+        let pod = pod_of(file, namespace, warnings);
+        let known = kinds.iter().position(|(kind, ..)| *kind == pod);
+        if known.is_none() && kinds.len() >= MOST_KINDS {
+            warnings
+                .push(format!("{}: its [select] is one of more than {MOST_KINDS} here, so it was checked by itself alone", file.path()));
+            continue;
+        }
+        if known.is_none() {
+            let held = Policy::compile(&all, &pod, &surroundings).map_err(|more| problems.extend(more)).ok();
+            let alone = platform.file().and_then(|_| Policy::compile(files, &pod, &surroundings).ok());
+            kinds.push((pod, held, alone));
+        }
+        let Some((_, Some(held), alone)) = known.map_or(kinds.last(), |index| kinds.get(index)) else { continue };
+        problems.extend(held.warnings().clone());
+        warnings.extend(alone.iter().flat_map(|alone| taken_by_platform(file, alone, held)));
+        if file.mode() == Mode::Audit && held.mode() == Mode::Enforce && platform.file().is_some() {
+            warnings.push(format!("{}: mode = \"audit\" has no effect: the platform's policy holds the pod", file.path()));
+        }
+    }
+    if files.iter().filter(|file| !file.expectations().is_empty()).count() > MOST_KINDS {
+        warnings.push(format!("more than {MOST_KINDS} files have an [[expect]]: none was judged; `portreeve policy test` does"));
+        return;
     }
     // An expectation may rest on a file of another ConfigMap: so it is told, not refused.
     for report in run_expectations(&all, &surroundings).unwrap_or_default().iter().filter(|report| !report.met) {
         warnings.push(format!("{}:{}: not as expected: {}", report.file, report.line, report.explanation.because));
     }
+}
+
+/// A pod of this namespace that the file selects.
+fn pod_of(file: &PolicyFile, namespace: &str, warnings: &mut Vec<String>) -> Pod {
+    let selected = &file.select().namespaces;
+    let mut pod = Pod { name: String::new(), ..file.selected_pod() };
+    if selected.is_empty() || selected.iter().any(|one| one == namespace) {
+        pod.namespace = namespace.to_owned();
+    } else {
+        let names = selected.join(", ");
+        warnings.push(format!("{}: selects pods of {names}, and this ConfigMap is in {namespace}: nothing reads it", file.path()));
+    }
+    pod
 }
 
 /// What a rule grants and the platform's policy takes away again: it stays shut, which is not seen in the file.

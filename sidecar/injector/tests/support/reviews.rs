@@ -161,3 +161,26 @@ fn what_is_none_of_ours_passes() {
     assert_eq!(answer.verdict, Verdict::Malformed);
     assert!(answer.message().contains("/secrets"), "{}", answer.message());
 }
+
+#[test]
+fn a_config_map_that_is_made_to_take_long_does_not() {
+    let many: serde_json::Map<String, Value> =
+        (0..257).map(|file| (format!("f{file}.toml"), json!(format!("version = 1\nname = \"f{file}\"\n")))).collect();
+    let answer = apply(&reviewer(), Value::Object(many));
+    assert!(answer.message().contains("257 policies, of at most 256"), "{}", answer.message());
+    // One large file that every pod reads, and many small ones that each select another pod: united for each it would be minutes.
+    let hosts: Vec<String> = (0..20_000).map(|host| format!("\"h{host}.example.com\"")).collect();
+    let large = format!("version = 1\nname = \"large\"\n[[allow]]\nname = \"a\"\nports = [\"443\"]\nhosts = [{}]\n", hosts.join(", "));
+    let mut data = serde_json::Map::from_iter([("large.toml".to_owned(), json!(large))]);
+    for file in 0..255 {
+        let small =
+            format!("version = 1\nname = \"f{file}\"\n[select]\nlabels = {{ app = \"a{file}\" }}\n[[expect]]\ndeny = \"a.com:1\"\n");
+        data.insert(format!("f{file}.toml"), json!(small));
+    }
+    let begun = std::time::Instant::now();
+    let answer = apply(&with_platform("version = 1\nname = \"platform\"\n"), Value::Object(data));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(answer.allowed, "{}", answer.message());
+    let warnings = answer.warnings().join("\n");
+    assert!(warnings.contains("checked by itself alone"), "{warnings}");
+}
