@@ -1,0 +1,19 @@
+//! The command line of `portreeve-injector`: what each command takes, with its help.
+
+use clap::{Parser, Subcommand};
+
+/// Injects Portreeve's sidecar, and prints what a cluster needs for it.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve-injector", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, each in a module of its own.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
+    Inject(crate::offline::InjectArgs),
+}

@@ -1,0 +1,188 @@
+//! The platform's settings of the injector: one TOML file (a mounted ConfigMap, or `install --set`), read whole or not at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What the webhook, `inject` and `install` go by. Every key has a default; an unknown one is an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The sidecar's image. The fence policy admits this one and `more-images`.
+    pub image: String,
+    /// Further images that the fence policy admits: those of pods which still run an older version.
+    pub more_images: Vec<String>,
+    /// `imagePullPolicy` of the sidecar.
+    pub image_pull_policy: PullPolicy,
+    /// Which namespaces are held: those labelled `portreeve.dev/injection=enabled`, or all but those labelled `disabled`.
+    pub namespaces: Namespaces,
+    /// Namespaces that are never held, besides kube-system and the injector's own: a webhook that is down must not stop them.
+    pub excluded_namespaces: Vec<String>,
+    /// Whether a pod's label `portreeve.dev/inject: "false"` counts. Whoever may create pods may set it.
+    pub opt_out: bool,
+    /// What becomes of a pod that undoes the fence: refused, or admitted with a warning.
+    pub unsafe_pods: UnsafePods,
+    /// The Pod Security level that the fence policy holds for every container but the sidecar.
+    pub pod_security: PodSecurity,
+    /// The sidecar's DNS port. Away from 15000–15090 and 4140–4191, the meshes'.
+    pub port: u16,
+    /// The uid the sidecar goes to; no container of the pod may have it.
+    pub uid: u32,
+    /// The port of `/metrics`, `/readyz` and `/livez` in each pod; none: not served.
+    pub metrics_port: Option<u16>,
+    /// What the sidecar does on a kernel that cannot stop raw frames.
+    pub raw_guard: RawGuard,
+    /// Where the flow log goes.
+    pub flow_log: FlowLog,
+    /// The sidecar's requests and limits.
+    pub resources: Resources,
+    /// What differs in a namespace, by its name.
+    pub namespace: BTreeMap<String, NamespaceSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            image: format!("ghcr.io/portreeve/portreeve:{}", env!("CARGO_PKG_VERSION")),
+            more_images: Vec::new(),
+            image_pull_policy: PullPolicy::IfNotPresent,
+            namespaces: Namespaces::Labelled,
+            excluded_namespaces: Vec::new(),
+            opt_out: false,
+            unsafe_pods: UnsafePods::Refuse,
+            pod_security: PodSecurity::Baseline,
+            port: 5453,
+            uid: 5453,
+            metrics_port: Some(9464),
+            raw_guard: RawGuard::Prefer,
+            flow_log: FlowLog::Stdout,
+            resources: Resources::default(),
+            namespace: BTreeMap::new(),
+        }
+    }
+}
+
+/// See the Pod API's `imagePullPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// Pulled where the node lacks it.
+    IfNotPresent,
+    /// Asked for at each start.
+    Always,
+    /// Must be on the node.
+    Never,
+}
+
+/// Which namespaces are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespaces {
+    /// Those labelled `portreeve.dev/injection=enabled`.
+    Labelled,
+    /// All but those labelled `portreeve.dev/injection=disabled`.
+    All,
+}
+
+/// What becomes of a pod that undoes the fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnsafePods {
+    /// It is refused, with every reason.
+    Refuse,
+    /// It is injected and admitted; the reasons are warnings that kubectl shows.
+    Warn,
+}
+
+/// A level of the Pod Security Standards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodSecurity {
+    /// Nothing that gives known ways up; the least that the fence needs.
+    Baseline,
+    /// The hardened level.
+    Restricted,
+}
+
+/// `--raw-guard` of the sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawGuard {
+    /// The sidecar does not start without it.
+    Require,
+    /// Goes on without it and says so.
+    Prefer,
+    /// Not installed.
+    Off,
+}
+
+/// `--flow-log` of the sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowLog {
+    /// JSON lines on the container's stdout.
+    Stdout,
+    /// Only the command line and the metrics know.
+    None,
+    /// Nothing is read from the kernel at all.
+    Off,
+}
+
+/// Requests and limits, as Kubernetes writes quantities. All four are given: a ResourceQuota refuses a container with less.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Resources {
+    /// `requests.cpu`.
+    pub cpu_request: String,
+    /// `limits.cpu`.
+    pub cpu_limit: String,
+    /// `requests.memory`.
+    pub memory_request: String,
+    /// `limits.memory`.
+    pub memory_limit: String,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        // Idle it takes 10 MiB, full of 20,000 leases 16 MiB; a limit it meets would stop the pod's name service.
+        Resources {
+            cpu_request: "10m".to_owned(),
+            cpu_limit: "500m".to_owned(),
+            memory_request: "24Mi".to_owned(),
+            memory_limit: "96Mi".to_owned(),
+        }
+    }
+}
+
+/// What a namespace has of its own; a key that is not given is the general one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct NamespaceSettings {
+    /// The sidecar's requests and limits there, all four.
+    pub resources: Option<Resources>,
+    /// Whether the opt-out label counts there.
+    pub opt_out: Option<bool>,
+    /// What becomes of unsafe pods there.
+    pub unsafe_pods: Option<UnsafePods>,
+}
+
+impl Settings {
+    /// Reads the settings' TOML; the error names the key and its place.
+    pub fn parse(text: &str) -> Result<Settings, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The requests and limits in a namespace.
+    pub fn resources_in(&self, namespace: &str) -> &Resources {
+        self.namespace.get(namespace).and_then(|own| own.resources.as_ref()).unwrap_or(&self.resources)
+    }
+
+    /// Whether the opt-out label counts in a namespace.
+    pub fn opt_out_in(&self, namespace: &str) -> bool {
+        self.namespace.get(namespace).and_then(|own| own.opt_out).unwrap_or(self.opt_out)
+    }
+
+    /// What becomes of unsafe pods in a namespace.
+    pub fn unsafe_pods_in(&self, namespace: &str) -> UnsafePods {
+        self.namespace.get(namespace).and_then(|own| own.unsafe_pods).unwrap_or(self.unsafe_pods)
+    }
+}
