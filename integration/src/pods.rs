@@ -6,8 +6,7 @@
 //!
 //! # Limitations
 //! There is no kubelet: what it does between containers (order, startup probe, restart, the order at the end) is done by
-//! [`PlayedPod`]. A test that is killed leaves empty cgroup directories below
-//! `libpod_parent`.
+//! [`PlayedPod`]. A test that is killed leaves empty cgroup directories (`libpod_parent`).
 
 mod manifest;
 mod played;
