@@ -1,7 +1,7 @@
 //! The product itself, as PID 1 of its own PID namespace in a pod: started, asked, killed in every way.
 
 mod flows;
-mod processes;
+pub(crate) mod processes;
 mod schema;
 
 use std::fs;
