@@ -1,7 +1,9 @@
 //! What podman 4.3 is given for a pod that was written for a kubelet: each difference is made here, and said.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -51,17 +53,30 @@ pub(super) struct Playable {
     pub(super) grace: u64,
 }
 
-/// The pod that the injector would make of an app's, until it can be asked itself: `tests/fixtures/pods/injected.json` around `command`.
+/// The pod that the injector makes of an app's: `portreeve-injector inject`, with the tests' image.
 ///
 /// # Panics
-/// When the fixture cannot be read.
+/// With what the injector said when it refuses, or with the command that builds it.
 #[must_use]
 pub fn injected(app: &str, command: &[&str]) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pods/injected.json");
-    let text = std::fs::read_to_string(path).expect("injected.json").replace("APP", app);
-    let mut pod: Value = serde_json::from_str(&text).expect("JSON");
-    pod["spec"]["containers"] = json!([{ "name": "app", "image": super::APP_IMAGE, "command": command }]);
-    pod
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": app, "namespace": "shop", "labels": { "app": app } },
+        "spec": {
+            "serviceAccountName": app, "terminationGracePeriodSeconds": 10,
+            "containers": [{ "name": "app", "image": super::APP_IMAGE, "command": command }],
+        },
+    });
+    let settings = tempfile::NamedTempFile::new().expect("a file for the settings");
+    std::fs::write(settings.path(), format!("image = \"{}\"\n", super::SIDECAR_IMAGE)).expect("the settings");
+    let program = crate::product::binary().with_file_name("portreeve-injector");
+    assert!(program.is_file(), "there is no {}. Type:\n\n    cargo build -p injector\n", program.display());
+    let mut inject = Command::new(&program);
+    inject.args(["inject", "--filename", "-", "--settings"]).arg(settings.path());
+    let mut running = inject.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the injector");
+    running.stdin.take().expect("a pipe").write_all(pod.to_string().as_bytes()).expect("the pod goes in");
+    let said = running.wait_with_output().expect("the injector ends");
+    assert!(said.status.success(), "inject: {}", String::from_utf8_lossy(&said.stderr));
+    serde_saphyr::from_str(&String::from_utf8_lossy(&said.stdout)).expect("YAML of a pod")
 }
 
 /// Makes of a pod for a kubelet what `podman kube play` of 4.3 understands:

@@ -35,7 +35,7 @@ pub(super) fn container(settings: &Settings, context: &Context<'_>, policies: &[
         },
         "securityContext": {
             "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"], "add": capabilities(settings.raw_guard)},
+            "capabilities": {"drop": ["ALL"], "add": CAPABILITIES},
             "privileged": false,
             "readOnlyRootFilesystem": true,
             "runAsGroup": 0,
@@ -62,14 +62,9 @@ pub(super) fn container(settings: &Settings, context: &Context<'_>, policies: &[
     container
 }
 
-/// What the sidecar starts with: NET_ADMIN to hold the network, SETUID, SETGID and SETPCAP to give the rest up, NET_RAW for the slots
-/// that the raw guard takes.
-fn capabilities(guard: RawGuard) -> &'static [&'static str] {
-    match guard {
-        RawGuard::Require | RawGuard::Prefer => &["NET_ADMIN", "NET_RAW", "SETGID", "SETPCAP", "SETUID"],
-        RawGuard::Off => &["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"],
-    }
-}
+/// What the sidecar starts with: NET_ADMIN to hold the network, SETUID, SETGID and SETPCAP to give the rest up. NET_RAW would be for the
+/// AF_XDP slots of the raw guard, which the sidecar does not take yet.
+const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"];
 
 fn env(settings: &Settings, context: &Context<'_>, policies: &[String]) -> Vec<Value> {
     let said = |name: &str, value: String| json!({"name": name, "value": value});
