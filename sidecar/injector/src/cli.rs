@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::ca::CaArgs;
+
 /// Injects Portreeve's sidecar, and prints what a cluster needs for it.
 #[derive(Debug, Parser)]
 #[command(name = "portreeve-injector", version)]
@@ -13,4 +15,7 @@ pub struct Cli {
 
 /// The commands, each in a module of its own.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Print a new CA as a Secret, for `kubectl create -f -`.
+    Ca(CaArgs),
+}
