@@ -43,6 +43,8 @@ pub enum Source {
 struct Credential {
     key: CertifiedKey,
     begins: i64,
+    /// When it was made; it begins earlier.
+    made: i64,
     ends: i64,
 }
 

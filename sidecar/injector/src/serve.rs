@@ -153,8 +153,8 @@ impl Server {
         let https = tokio::spawn(connection::accept(https, tls, shared.clone(), places.clone(), told.clone()));
         let ops = tokio::spawn(ops::accept(ops, shared.clone()));
         let looks = [
-            tokio::spawn(certificates::keep(keeper, shared.clone(), options.look())),
-            tokio::spawn(settings::keep(settings, shared.clone(), options.look())),
+            tokio::spawn(certificates::keep(keeper, shared.clone(), options.look)),
+            tokio::spawn(settings::keep(settings, shared.clone(), options.look)),
         ];
         stop.await;
         shared.ready.store(false, Ordering::Relaxed);

@@ -63,6 +63,7 @@ pub struct Keeper {
     authorities: Option<Authorities>,
     shown: Shown,
     begins: i64,
+    made: i64,
     ends: i64,
     told: Option<String>,
 }
@@ -79,9 +80,9 @@ impl Keeper {
         };
         let content = files::read(&paths).map_err(CertificateError::Read)?;
         let (credential, authorities) = load(&source, &paths, &content, seconds(now))?;
-        let Credential { key, begins, ends } = credential;
+        let Credential { key, begins, made, ends } = credential;
         let shown = Shown(Arc::new(ArcSwap::from_pointee(key)));
-        Ok(Keeper { source, paths, content, authorities, shown, begins, ends, told: None })
+        Ok(Keeper { source, paths, content, authorities, shown, begins, made, ends, told: None })
     }
 
     /// What handshakes are to show.
@@ -143,13 +144,13 @@ impl Keeper {
 
     /// After two thirds of its life, or when the clock went back before its beginning.
     fn due(&self, now: i64) -> bool {
-        now < self.begins || now >= self.ends - self.ends.saturating_sub(self.begins) / 3
+        now < self.begins || now >= self.ends - self.ends.saturating_sub(self.made) / 3
     }
 
     fn show(&mut self, credential: Credential) {
-        let Credential { key, begins, ends } = credential;
+        let Credential { key, begins, made, ends } = credential;
         self.shown.0.store(Arc::new(key));
-        (self.begins, self.ends) = (begins, ends);
+        (self.begins, self.made, self.ends) = (begins, made, ends);
     }
 }
 
@@ -187,7 +188,7 @@ fn pair(certificate: &[u8], key: &[u8], now: i64) -> Result<Credential, Certific
     let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(CertificateError::Pair)?;
     let key = CertifiedKey::new(chain, key);
     key.keys_match().map_err(CertificateError::Pair)?;
-    Ok(Credential { key, begins, ends })
+    Ok(Credential { key, begins, made: now, ends })
 }
 
 /// Seconds since 1970.

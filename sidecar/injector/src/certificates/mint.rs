@@ -78,7 +78,7 @@ impl Authorities {
         }
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(MintError::Use)?;
-        Ok(Credential { key: CertifiedKey::new(chain, key), begins, ends })
+        Ok(Credential { key: CertifiedKey::new(chain, key), begins, made: now, ends })
     }
 
     /// The next CA's name and key, signed by the current one.

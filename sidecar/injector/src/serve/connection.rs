@@ -134,7 +134,8 @@ where
 {
     let mut http = http1::Builder::new();
     // The times are watched over in `drive`: hyper's own would close a connection that is idle between two questions.
-    http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD).max_headers(64);
+    // A client may close its half once it has asked all it wants.
+    http.timer(TokioTimer::new()).half_close(true).header_read_timeout(None).max_buf_size(HEAD).max_headers(64);
     http.serve_connection(io, service)
 }
 

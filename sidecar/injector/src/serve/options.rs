@@ -70,20 +70,12 @@ pub struct Options {
     pub platform: Option<PathBuf>,
     /// Where certificates come from.
     pub source: Source,
+    /// How often files and clock are looked at.
+    pub look: Duration,
     /// See [`ServeArgs`].
     pub drain_pause: Duration,
     /// See [`ServeArgs`].
     pub drain_timeout: Duration,
-}
-
-impl Options {
-    /// How often files and clock are looked at: a short-lived certificate must be renewed in its last third.
-    pub(super) fn look(&self) -> Duration {
-        match &self.source {
-            Source::Ca { lifetime, .. } => LOOK.min(*lifetime / 10),
-            Source::Pair { .. } => LOOK,
-        }
-    }
 }
 
 impl From<ServeArgs> for Options {
@@ -107,7 +99,12 @@ impl From<ServeArgs> for Options {
             // clap holds that one of the two ways is given.
             _ => Source::Ca { dir: ca.unwrap_or_default(), names: service, lifetime: certificate_lifetime },
         };
-        Options { https: (listen, port), ops: (listen, metrics_port), settings, platform, source, drain_pause, drain_timeout }
+        // A short-lived certificate must be renewed in its last third.
+        let look = match &source {
+            Source::Ca { lifetime, .. } => LOOK.min(*lifetime / 10),
+            Source::Pair { .. } => LOOK,
+        };
+        Options { https: (listen, port), ops: (listen, metrics_port), settings, platform, source, look, drain_pause, drain_timeout }
     }
 }
 
