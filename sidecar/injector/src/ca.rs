@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use time::{Duration, OffsetDateTime};
@@ -66,16 +68,16 @@ pub fn make(now: SystemTime) -> Result<NewCa, CaError> {
     Ok(NewCa { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
-/// The Secret as YAML. Its type makes the API server hold that certificate and key are both there.
+/// The Secret as YAML. Its type makes the API server hold that certificate and key are both there. `data` and not `stringData`: a
+/// server-side apply owns keys by name, and those it adds must be the ones that are stored.
 pub fn manifest(ca: &NewCa, args: &CaArgs) -> String {
     let keys = if args.next { "next" } else { "tls" };
-    let block = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: portreeve-ca\n  namespace: {}\n  labels:\n    app.kubernetes.io/name: portreeve-injector\n\
-         type: kubernetes.io/tls\nstringData:\n  {keys}.crt: |\n{}  {keys}.key: |\n{}",
+         type: kubernetes.io/tls\ndata:\n  {keys}.crt: {}\n  {keys}.key: {}\n",
         args.namespace,
-        block(&ca.certificate),
-        block(&ca.key),
+        STANDARD.encode(&ca.certificate),
+        STANDARD.encode(&ca.key),
     )
 }
 

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,8 +22,9 @@ fn ca(args: &[&str]) -> Output {
 
 /// The text under a key of the Secret.
 fn field(manifest: &str, key: &str) -> String {
-    let block = manifest.lines().skip_while(|line| *line != format!("  {key}: |")).skip(1);
-    block.map_while(|line| line.strip_prefix("    ")).map(|line| format!("{line}\n")).collect()
+    let value =
+        manifest.lines().find_map(|line| line.strip_prefix(&format!("  {key}: "))).unwrap_or_else(|| panic!("no {key} in {manifest}"));
+    String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn ca_prints_a_secret_with_a_new_ca_of_ten_years() {
     let manifest = String::from_utf8(said.stdout).unwrap();
     let head = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: portreeve-ca\n  namespace: portreeve-system\n";
     assert!(manifest.starts_with(head), "{manifest}");
-    assert!(manifest.contains("\ntype: kubernetes.io/tls\nstringData:\n"));
+    assert!(manifest.contains("\ntype: kubernetes.io/tls\ndata:\n"));
     assert!(field(&manifest, "tls.key").starts_with("-----BEGIN PRIVATE KEY-----\n"));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.crt");
