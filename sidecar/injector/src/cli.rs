@@ -14,6 +14,10 @@ pub struct Cli {
 /// The commands, each in a module of its own.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Answer the API server's reviews of pods and of policy ConfigMaps
+    Serve(Box<crate::serve::ServeArgs>),
     /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
     Inject(crate::offline::InjectArgs),
+    /// Print a new CA as a Secret, for `kubectl create -f -`
+    Ca(crate::ca::CaArgs),
 }
