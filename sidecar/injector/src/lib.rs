@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod fence;
 pub mod settings;
 
 use std::process::ExitCode;
