@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::install::{InstallArgs, UninstallArgs};
+
 /// Injects Portreeve's sidecar, and prints what a cluster needs for it.
 #[derive(Debug, Parser)]
 #[command(name = "portreeve-injector", version)]
@@ -13,4 +15,9 @@ pub struct Cli {
 
 /// The commands, each in a module of its own.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Print all that the cluster needs, for `kubectl apply -f -`.
+    Install(InstallArgs),
+    /// Print what `install` made, in the order in which it must go, for `kubectl delete --ignore-not-found -f -`.
+    Uninstall(UninstallArgs),
+}

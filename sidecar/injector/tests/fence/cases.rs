@@ -41,6 +41,7 @@ fn admitted(cases: &mut Vec<Case>) {
     );
     good("the mirror of a static pod", Request::create(with(bare(), "metadata/annotations/kubernetes.io~config.mirror", json!("0a1b"))));
     good("a Windows pod", Request::create(with(bare(), "spec/os", json!({"name": "windows"}))));
+    good("a pod for a Windows node", Request::create(with(bare(), "spec/nodeSelector/kubernetes.io~os", json!("windows"))));
     good(
         "a finalizer goes",
         Request::update("pods", with(held(), "metadata/finalizers", json!(["batch.kubernetes.io/job-tracking"])), held()),
