@@ -43,7 +43,7 @@ pub(super) fn objects(plan: &Plan, ca_bundle: &str) -> Vec<Value> {
             "clientConfig": client("/configmaps"),
             "rules": [rule(&["CREATE", "UPDATE"], "configmaps")],
             // Other ConfigMaps do not wait for us.
-            "matchConditions": [{"name": "policies", "expression": "object.metadata.name.startsWith('portreeve-')"}],
+            "matchConditions": [{"name": "policies", "expression": "has(object.metadata.name) && object.metadata.name.startsWith('portreeve-')"}],
             "namespaceSelector": selector,
             "failurePolicy": "Fail",
             "matchPolicy": "Equivalent",

@@ -278,6 +278,8 @@ fn written(cases: &mut Vec<Case>) {
     let refused = Some(("portreeve-platform", "update the namespace"));
     let permitted = "group= resource=namespaces namespace=shop name=shop check=update";
     case("the app's ConfigMap", write("CREATE", "portreeve-web"), None);
+    let unnamed = json!({"metadata": {"generateName": "x-", "namespace": "shop"}});
+    case("a ConfigMap that gets its name later", Request { object: unnamed, ..write("CREATE", "x") }, None);
     case("the platform's ConfigMap, by who may not", write("CREATE", "portreeve-platform"), refused);
     case("the platform's ConfigMap changed, by who may not", write("UPDATE", "portreeve-platform"), refused);
     case("the platform's ConfigMap deleted, by who may not", write("DELETE", "portreeve-platform"), refused);
