@@ -99,6 +99,8 @@ fn the_chart_says_what_install_prints() {
     let told = ask(&question(&values, &[], &printed));
     assert_eq!(told["lint"], json!([]));
     assert_eq!(told["invalid"], json!([]));
+    assert_eq!(told["mistyped"], json!([]));
+    assert!(told["typed"].as_u64().unwrap() > 1000, "{}", told["typed"]);
     for (index, objects) in objects.iter().enumerate() {
         let meant = normalised(objects);
         assert!(meant.len() > 20, "only {} objects", meant.len());
@@ -126,13 +128,17 @@ fn wrong_values_and_wrong_manifests_are_seen() {
         json!({"caCert": CA, "settings": {"namespace": {"shop": {"image": "x"}}}}),
     ];
     let bad = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {replica: 2, selector: {}, template: {}}\n".to_owned();
-    let told = ask(&question(&[], &wrong, &[bad]));
+    let mistyped = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: bad}\n\
+                    spec: {validations: [{expression: \"object.spec\"}, {expression: \"size(1)\"}]}\n"
+        .to_owned();
+    let told = ask(&question(&[], &wrong, &[bad, mistyped]));
     let refused = list(&told["refused"]);
     for (index, word) in ["caCert must be given", "opt-uot", "unsafe-pods", "image"].iter().enumerate() {
         assert!(refused[index].as_str().unwrap_or_default().contains(word), "{refused:?}");
     }
     let invalid = told["invalid"].to_string();
     assert!(invalid.contains("replica"), "{invalid}");
+    assert_eq!(list(&told["mistyped"]).len(), 2, "{}", told["mistyped"]);
 }
 
 #[test]
