@@ -17,8 +17,8 @@ DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables pyth
 TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus python3-venv unbound $(POD_PACKAGES)
 BENCH_PACKAGES := $(TEST_PACKAGES) dnsdist dnsmasq-base dnsperf knot-resolver
 TOOLS := $(CURDIR)/target/tools
-# What Python brings for tests: the API's schemas, to be asked offline.
-PYTHON := $(TOOLS)/python/bin/python3
+# What Python brings for tests: Kubernetes' schemas, Helm's renderer.
+PYTHON := $(TOOLS)/python/of-tests
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
 DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
 
@@ -75,10 +75,11 @@ $(TOOLS)/bin/cargo-nextest:
 	@echo "== building cargo-nextest (once)"
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$(TOOLS)" --no-default-features --features default-no-update cargo-nextest
 
-$(PYTHON):
-	@echo "== Kubernetes' schemas (once)"
+$(PYTHON): sidecar/injector/tests/requirements.txt
+	@echo "== Kubernetes' schemas, Helm's renderer, CEL's type checker (once)"
 	python3 -m venv "$(TOOLS)/python"
-	"$(TOOLS)/python/bin/pip" install --quiet kubernetes-validate==1.34.0
+	"$(TOOLS)/python/bin/pip" install --quiet --requirement $<
+	@touch "$@"
 
 $(TOOLS)/bin/cargo-deny:
 	@echo "== building cargo-deny (once)"

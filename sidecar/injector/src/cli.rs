@@ -20,4 +20,8 @@ pub enum Command {
     Inject(crate::offline::InjectArgs),
     /// Print a new CA as a Secret, for `kubectl create -f -`
     Ca(crate::ca::CaArgs),
+    /// Print all that the cluster needs, for `kubectl apply -f -`
+    Install(crate::install::InstallArgs),
+    /// Print what `install` made, in the order in which it must go, for `kubectl delete --ignore-not-found -f -`
+    Uninstall(crate::install::UninstallArgs),
 }

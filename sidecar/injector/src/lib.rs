@@ -6,7 +6,9 @@ pub mod ca;
 pub mod certificates;
 pub mod cli;
 pub mod configmaps;
+pub mod fence;
 pub mod inject;
+pub mod install;
 pub mod names;
 pub mod offline;
 pub mod platform;
@@ -33,6 +35,8 @@ pub fn run(cli: cli::Cli) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, 70),
         },
+        cli::Command::Install(args) => install::install(&args),
+        cli::Command::Uninstall(args) => install::uninstall(&args),
     }
 }
 

@@ -28,7 +28,8 @@ pub struct Settings {
     pub port: u16,
     /// The uid the sidecar goes to; no container of the pod may have it.
     pub uid: u32,
-    /// The port of `/metrics`, `/readyz` and `/livez` in each pod; none: not served.
+    /// The port of `/metrics`, `/readyz` and `/livez` in each pod; none, written as 0: not served.
+    #[serde(with = "none_is_zero")]
     pub metrics_port: Option<u16>,
     /// What the sidecar does on a kernel that cannot stop raw frames.
     pub raw_guard: RawGuard,
@@ -165,6 +166,19 @@ pub struct NamespaceSettings {
     pub unsafe_pods: Option<UnsafePods>,
 }
 
+/// TOML has no null, and a key that is left out is the default: no port is written as 0.
+mod none_is_zero {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(port: &Option<u16>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u16(port.unwrap_or(0))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+        u16::deserialize(from).map(|port| (port != 0).then_some(port))
+    }
+}
+
 impl Settings {
     /// Reads the settings' TOML; the error names the key and its place.
     pub fn parse(text: &str) -> Result<Settings, toml::de::Error> {
@@ -184,5 +198,18 @@ impl Settings {
     /// What becomes of unsafe pods in a namespace.
     pub fn unsafe_pods_in(&self, namespace: &str) -> UnsafePods {
         self.namespace.get(namespace).and_then(|own| own.unsafe_pods).unwrap_or(self.unsafe_pods)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_metrics_port_survives_being_written() {
+        let off = Settings::parse("metrics-port = 0").unwrap();
+        assert_eq!(off.metrics_port, None);
+        assert_eq!(Settings::parse(&toml::to_string(&off).unwrap()).unwrap(), off);
+        assert_eq!(Settings::parse("").unwrap().metrics_port, Some(9464));
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::cluster::{Case, cases, dir};
 
 /// The latest version that the package has schemas of.
-const KUBERNETES: &str = "1.33";
+const KUBERNETES: &str = "1.34";
 
 #[test]
 fn patched_pods_are_valid_against_the_api() {
@@ -71,7 +71,7 @@ fn assert_valid(manifests: &str, count: usize) {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
         !told.contains("No module named"),
-        "the API's schemas are missing; type: python3 -m venv target/tools/python && target/tools/python/bin/pip install kubernetes-validate==1.34.0"
+        "the API's schemas are missing; type: python3 -m venv target/tools/python && target/tools/python/bin/pip install -r sidecar/injector/tests/requirements.txt"
     );
     assert!(output.status.success(), "kubernetes-validate refused: {told}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), count.to_string(), "as many documents as were sent");

@@ -1,0 +1,65 @@
+{{- define "portreeve.labels" -}}
+app.kubernetes.io/name: portreeve-injector
+app.kubernetes.io/part-of: portreeve
+{{- end }}
+
+{{- define "portreeve.injectorImage" -}}
+{{ .Values.injectorImage | default (printf "ghcr.io/portreeve/portreeve-injector:%s" .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "portreeve.image" -}}
+{{ .Values.settings.image | default (printf "ghcr.io/portreeve/portreeve:%s" .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "portreeve.caBundle" -}}
+{{ printf "%s\n" (required "caCert must be given: --set-file caCert=ca.crt (portreeve-injector ca makes the CA)" .Values.caCert | trim) | b64enc }}
+{{- end }}
+
+{{/* The namespaces that are held: never kube-system, never the injector's own. */}}
+{{- define "portreeve.namespaceSelector" -}}
+matchExpressions:
+{{- if eq .Values.settings.namespaces "all" }}
+- {key: portreeve.dev/injection, operator: NotIn, values: [disabled]}
+{{- else }}
+- {key: portreeve.dev/injection, operator: In, values: [enabled]}
+{{- end }}
+- key: kubernetes.io/metadata.name
+  operator: NotIn
+  values: {{ concat (list "kube-system" .Release.Namespace) (index .Values.settings "excluded-namespaces") | toJson }}
+{{- end }}
+
+{{/* Where the opt-out counts, as a condition; nothing where it counts nowhere. */}}
+{{- define "portreeve.notOptedOut" -}}
+{{- $general := index .Values.settings "opt-out" }}
+{{- $differing := list }}
+{{- range $name := keys .Values.settings.namespace | sortAlpha }}
+{{- $own := index $.Values.settings.namespace $name }}
+{{- if and (hasKey $own "opt-out") (ne (index $own "opt-out") $general) }}{{ $differing = append $differing $name }}{{ end }}
+{{- end }}
+{{- $says := "has(object.metadata.labels) && 'portreeve.dev/inject' in object.metadata.labels && object.metadata.labels['portreeve.dev/inject'] == 'false'" }}
+{{- if and $general $differing }}{{ printf "!(!(request.namespace in %s) && %s)" (toJson $differing) $says }}
+{{- else if $general }}{{ printf "!(%s)" $says }}
+{{- else if $differing }}{{ printf "!(request.namespace in %s && %s)" (toJson $differing) $says }}
+{{- end }}
+{{- end }}
+
+{{/* The sidecar's environment where it is the same in every pod: each variable with the values it may have. */}}
+{{- define "portreeve.env" -}}
+{{- $s := .Values.settings }}
+{{- $env := dict
+    "PORTREEVE_FLOW_LOG" (list (index $s "flow-log"))
+    "PORTREEVE_LISTEN" (list (printf "127.0.0.1:%d" (int64 $s.port)))
+    "PORTREEVE_LOG" (list "error" "warn" "info" "debug")
+    "PORTREEVE_RAW_GUARD" (list (index $s "raw-guard"))
+    "PORTREEVE_UID" (list (printf "%d" (int64 $s.uid))) }}
+{{- $port := int64 (index $s "metrics-port") }}
+{{- if $port }}{{ $_ := set $env "PORTREEVE_METRICS" (list (printf "0.0.0.0:%d" $port) (printf "[::]:%d" $port)) }}{{ end }}
+{{- toJson $env }}
+{{- end }}
+
+{{- define "portreeve.resources" -}}
+cpu-request = {{ index . "cpu-request" | toJson }}
+cpu-limit = {{ index . "cpu-limit" | toJson }}
+memory-request = {{ index . "memory-request" | toJson }}
+memory-limit = {{ index . "memory-limit" | toJson }}
+{{- end }}

@@ -1,0 +1,132 @@
+//! The fence policy tells good pods from bad ones, in words, and not one of its validations is idle.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "fence/cases.rs"]
+mod cases;
+#[path = "fence/evaluator.rs"]
+mod evaluator;
+#[path = "fence/pods.rs"]
+mod pods;
+
+use std::fmt::Write as _;
+
+use evaluator::{Request, policies, refusal};
+use injector::settings::{PodSecurity, Settings};
+use pods::{Case, held, with};
+use serde_json::{Value as Json, json};
+
+fn settings(level: PodSecurity) -> Settings {
+    Settings { pod_security: level, ..Settings::default() }
+}
+
+/// The policies at baseline and at restricted.
+fn both() -> impl Fn(&Case) -> Vec<Json> {
+    let (baseline, restricted) = (policies(&settings(PodSecurity::Baseline)), policies(&settings(PodSecurity::Restricted)));
+    move |case| if level_of(case) == PodSecurity::Baseline { baseline.clone() } else { restricted.clone() }
+}
+
+/// The level at which a case counts: only the policy for restricted needs it.
+fn level_of(case: &Case) -> PodSecurity {
+    match case.refused_by {
+        Some(("portreeve-restricted", _)) | None => PodSecurity::Restricted,
+        Some(_) => PodSecurity::Baseline,
+    }
+}
+
+#[test]
+fn tells_good_pods_from_bad() {
+    let policies = both();
+    let mut told = String::new();
+    let mut wrong = Vec::new();
+    for case in cases::cases() {
+        let refused = refusal(&policies(&case), &case.request);
+        match (&refused, case.refused_by) {
+            (None, None) => {}
+            (Some((policy, message)), Some((by, word))) if policy == by && message.contains(word) => {}
+            _ => wrong.push(format!("{}: {refused:?}, expected {:?}", case.name, case.refused_by)),
+        }
+        match refused {
+            None => writeln!(told, "{}\n    admitted", case.name).unwrap(),
+            Some((policy, message)) => writeln!(told, "{}\n    {policy}: {message}", case.name).unwrap(),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn no_validation_is_idle() {
+    let cases = cases::cases();
+    let mut taken_out = 0;
+    let all = policies(&settings(PodSecurity::Restricted));
+    for (index, policy) in all.iter().enumerate() {
+        let name = policy["metadata"]["name"].as_str().unwrap();
+        let validations = policy["spec"]["validations"].as_array().unwrap();
+        for (validation, taken) in validations.iter().enumerate() {
+            let slips = cases.iter().filter(|case| case.refused_by.is_some_and(|(by, _)| by == name)).any(|case| {
+                let mut weaker = all.clone();
+                weaker[index]["spec"]["validations"].as_array_mut().unwrap().remove(validation);
+                if level_of(case) == PodSecurity::Baseline {
+                    weaker.retain(|policy| policy["metadata"]["name"] != "portreeve-restricted");
+                }
+                refusal(&weaker, &case.request).is_none()
+            });
+            assert!(slips, "{name}: no bad pod passes without {}", taken["expression"]);
+            taken_out += 1;
+        }
+    }
+    assert!(taken_out > 30, "only {taken_out} validations were taken out");
+}
+
+#[test]
+fn opting_out_counts_where_the_settings_say() {
+    let mut bare = with(held(), "metadata/labels/portreeve.dev~inject", json!("false"));
+    bare["spec"]["initContainers"] = json!([]);
+    let passes = |toml: &str| refusal(&policies(&Settings::parse(toml).unwrap()), &Request::create(bare.clone())).is_none();
+    assert!(!passes(""));
+    assert!(passes("opt-out = true"));
+    assert!(!passes("opt-out = true\n[namespace.shop]\nopt-out = false"));
+    assert!(passes("[namespace.shop]\nopt-out = true"));
+    assert!(!passes("[namespace.bank]\nopt-out = true"));
+    assert!(passes("opt-out = true\n[namespace.bank]\nopt-out = false"));
+}
+
+#[test]
+fn unsafe_pods_are_warned_about_where_the_settings_say() {
+    let bindings = |toml: &str| -> Vec<String> {
+        let objects = injector::fence::policies(&Settings::parse(toml).unwrap(), "portreeve-system").unwrap();
+        let about_pods =
+            objects.iter().filter(|it| it["kind"] == "ValidatingAdmissionPolicyBinding" && it["spec"]["policyName"] == "portreeve-pods");
+        about_pods
+            .map(|it| {
+                let selector = &it["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0];
+                format!("{} {} {}{}", it["metadata"]["name"], it["spec"]["validationActions"], selector["operator"], selector["values"])
+            })
+            .collect()
+    };
+    assert_eq!(bindings(""), [r#""portreeve-pods" ["Deny"] nullnull"#]);
+    assert_eq!(bindings("unsafe-pods = \"warn\""), [r#""portreeve-pods-warn" ["Warn"] nullnull"#]);
+    assert_eq!(
+        bindings("[namespace.shop]\nunsafe-pods = \"warn\""),
+        [r#""portreeve-pods" ["Deny"] "NotIn"["shop"]"#, r#""portreeve-pods-warn" ["Warn"] "In"["shop"]"#]
+    );
+    assert_eq!(
+        bindings("unsafe-pods = \"warn\"\n[namespace.bank]\nunsafe-pods = \"refuse\""),
+        [r#""portreeve-pods-warn" ["Warn"] "NotIn"["bank"]"#, r#""portreeve-pods" ["Deny"] "In"["bank"]"#]
+    );
+}
+
+#[test]
+fn the_namespaces_are_the_settings() {
+    let selector = |toml: &str| injector::fence::namespace_selector(&Settings::parse(toml).unwrap(), "guards");
+    let never = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "guards", "infra"]});
+    assert_eq!(
+        selector("excluded-namespaces = [\"infra\"]"),
+        json!({"matchExpressions": [{"key": "portreeve.dev/injection", "operator": "In", "values": ["enabled"]}, never]})
+    );
+    assert_eq!(
+        selector("namespaces = \"all\"\nexcluded-namespaces = [\"infra\"]"),
+        json!({"matchExpressions": [{"key": "portreeve.dev/injection", "operator": "NotIn", "values": ["disabled"]}, never]})
+    );
+}

@@ -1,0 +1,65 @@
+//! The command line of `install`: what is printed, and what is refused with a way out.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::process::{Command, Output};
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+fn install(ca: &str, more: &[&str]) -> (Option<i32>, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.crt");
+    fs::write(&file, ca).unwrap();
+    told(Command::new(env!("CARGO_BIN_EXE_portreeve-injector")).arg("install").arg("--ca-cert").arg(&file).args(more).output().unwrap())
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn options_reach_the_objects() {
+    let more = [
+        "--image=r.example/p:2",
+        "--injector-image=r.example/i:2",
+        "--namespace=guards",
+        "--set=excluded-namespaces=[\"infra\"]",
+        "--pod-security=restricted",
+    ];
+    let (code, printed, complaint) = install(CERTIFICATE, &more);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""));
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&printed).unwrap();
+    let find = |kind: &str, name: &str| {
+        documents.iter().find(|it| it["kind"] == kind && it["metadata"]["name"] == name).unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    let pod = &find("Deployment", "portreeve-injector")["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "r.example/i:2");
+    assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&"--service=portreeve-injector.guards.svc".into()));
+    let webhook = &find("MutatingWebhookConfiguration", "zz-portreeve")["webhooks"][0];
+    assert_eq!(webhook["clientConfig"]["service"]["namespace"], "guards");
+    assert_eq!(webhook["namespaceSelector"]["matchExpressions"][1]["values"], serde_json::json!(["kube-system", "guards", "infra"]));
+    assert_eq!(webhook["clientConfig"]["caBundle"], "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=");
+    assert!(find("ConfigMap", "portreeve-injector")["data"]["settings.toml"].as_str().unwrap().contains("image = \"r.example/p:2\""));
+    find("ValidatingAdmissionPolicy", "portreeve-restricted");
+    assert!(!printed.contains("SecurityContextConstraints"));
+    assert!(install(CERTIFICATE, &["--openshift"]).1.contains("SecurityContextConstraints"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_way_out() {
+    let refused = |ca: &str, more: &[&str], words: &[&str]| {
+        let (code, printed, complaint) = install(ca, more);
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{complaint}");
+        for word in words {
+            assert!(complaint.contains(word), "no `{word}` in: {complaint}");
+        }
+    };
+    refused("", &[], &["holds no certificate", "hint: kubectl get secret portreeve-ca"]);
+    refused("-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n", &[], &["private key"]);
+    refused(&format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\n"), &[], &["private key"]);
+    refused(CERTIFICATE, &["--set=opt-uot=true"], &["there is no setting `opt-uot`", "did you mean `opt-out`?"]);
+    refused(CERTIFICATE, &["--set=port=99999"], &["a setting has a value"]);
+    refused(CERTIFICATE, &["--settings=/nonexistent.toml"], &["cannot read /nonexistent.toml"]);
+    refused(CERTIFICATE, &["--pod-security=none"], &["baseline, restricted"]);
+}
