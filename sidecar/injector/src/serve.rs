@@ -66,7 +66,7 @@ pub type Reviewers = Box<dyn Fn(Settings, Option<String>) -> Result<Box<dyn Revi
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The settings.
-    #[error("cannot use the settings (--settings, --platform)")]
+    #[error("cannot use the settings (--settings, --platform-policy)")]
     Settings(#[source] SettingsError),
     /// The certificates.
     #[error("there is no certificate to serve with (a first CA: `portreeve-injector ca | kubectl create -f -`)")]

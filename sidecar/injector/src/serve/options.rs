@@ -33,7 +33,7 @@ pub struct ServeArgs {
     settings: Option<PathBuf>,
     /// The platform's policy, which every sidecar gets; read again when it changes. While the file is not there, there is none.
     #[arg(long, value_name = "FILE")]
-    platform: Option<PathBuf>,
+    platform_policy: Option<PathBuf>,
     /// The mounted Secret of the CA: tls.crt and tls.key, during a change of CAs also next.crt and next.key.
     #[arg(long, value_name = "DIR", required_unless_present = "tls_cert", conflicts_with = "tls_cert")]
     ca: Option<PathBuf>,
@@ -85,7 +85,7 @@ impl From<ServeArgs> for Options {
             metrics_port,
             listen,
             settings,
-            platform,
+            platform_policy,
             ca,
             service,
             certificate_lifetime,
@@ -104,7 +104,16 @@ impl From<ServeArgs> for Options {
             Source::Ca { lifetime, .. } => LOOK.min(*lifetime / 10),
             Source::Pair { .. } => LOOK,
         };
-        Options { https: (listen, port), ops: (listen, metrics_port), settings, platform, source, look, drain_pause, drain_timeout }
+        Options {
+            https: (listen, port),
+            ops: (listen, metrics_port),
+            settings,
+            platform: platform_policy,
+            source,
+            look,
+            drain_pause,
+            drain_timeout,
+        }
     }
 }
 
