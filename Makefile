@@ -10,10 +10,15 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
+# The images' part, which needs the packages above and gives some below.
+.DEFAULT_GOAL := help
+include images/images.mk
 DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables python3 util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus unbound
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus python3-venv unbound $(POD_PACKAGES)
 BENCH_PACKAGES := $(TEST_PACKAGES) dnsdist dnsmasq-base dnsperf knot-resolver
 TOOLS := $(CURDIR)/target/tools
+# What Python brings for tests: the API's schemas, to be asked offline.
+PYTHON := $(TOOLS)/python/bin/python3
 NEXTEST := $(shell command -v cargo-nextest || echo $(TOOLS)/bin/cargo-nextest)
 DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
 
@@ -36,8 +41,8 @@ test: ## Everything CI runs: lints, dependency rules, every test, every example'
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory deny
 	@echo "== building the tests"
-	cargo build --locked -p sidecar
-	@$(MAKE) --no-print-directory $(NEXTEST)
+	cargo build --locked -p sidecar -p injector
+	@$(MAKE) --no-print-directory $(NEXTEST) $(PYTHON)
 	@echo "== testing"
 	@[ -z "$(LEFT_OUT)" ] || echo "== LEFT OUT: no user namespace can be made here (a chroot, or forbidden): one test of bad_input"
 	"$(NEXTEST)" nextest run --locked --workspace --profile ci $(LEFT_OUT)
@@ -54,11 +59,12 @@ deny: $(DENY) ## Licences, sources and banned crates
 	@echo "== dependency rules"
 	"$(DENY)" --locked check licenses bans sources
 
-bench: ## The budgets, and the resolvers side by side: start, memory, size, CPU, latency (under ten minutes once built)
+bench: ## The budgets, and the resolvers side by side: start, memory, size, CPU, latency; what the flow log costs (some twenty minutes once built)
 	@scripts/packages $(BENCH_PACKAGES)
 	cargo build --locked --release -p sidecar -p integration --bins
 	$(SUDO) target/release/budgets
 	$(SUDO) target/release/resolvers
+	$(SUDO) target/release/flowcost
 
 build: ## The release binary
 	@scripts/packages $(BUILD_PACKAGES)
@@ -68,6 +74,11 @@ build: ## The release binary
 $(TOOLS)/bin/cargo-nextest:
 	@echo "== building cargo-nextest (once)"
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$(TOOLS)" --no-default-features --features default-no-update cargo-nextest
+
+$(PYTHON):
+	@echo "== Kubernetes' schemas (once)"
+	python3 -m venv "$(TOOLS)/python"
+	"$(TOOLS)/python/bin/pip" install --quiet kubernetes-validate==1.34.0
 
 $(TOOLS)/bin/cargo-deny:
 	@echo "== building cargo-deny (once)"

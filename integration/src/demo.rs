@@ -6,12 +6,15 @@ mod stage;
 mod table;
 
 use std::io::{Write, stderr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Setup;
 use apps::App;
 use attempt::Row;
 use stage::Stage;
+
+/// How many flows are shown at the end.
+const TOLD: &str = "8";
 
 /// Plays all apps; gives the table to print and whether every row is as it must be.
 ///
@@ -22,14 +25,24 @@ pub fn play() -> (String, bool) {
     let start = Instant::now();
     progress("building the network: an authority, servers on 22 and 443, three pods");
     let stage = Stage::build();
-    let rows: Vec<Row> = apps::all().iter().flat_map(|app| play_one(&stage, app)).collect();
+    let apps = apps::all();
+    let (mut rows, mut told) = (Vec::new(), String::new());
+    for app in &apps {
+        let (of_app, flows) = play_one(&stage, app);
+        rows.extend(of_app);
+        told = format!("\nwhat the sidecar of {} told of it (portreeve flows --last {TOLD}):\n\n{flows}", app.name);
+    }
     let good = rows.iter().filter(|row| row.as_it_must).count();
     let seconds = start.elapsed().as_secs_f32();
     let summary = format!("\n{good} of {} attempts went as they must ({seconds:.1} s)\n", rows.len());
-    (table::draw(&rows) + &summary, good == rows.len())
+    (table::draw(&rows) + &told + &summary, good == rows.len())
 }
 
-fn play_one(stage: &Stage, app: &App) -> Vec<Row> {
+/// The rows of one app, and the last flows as its sidecar tells them.
+///
+/// # Panics
+/// When nothing is told.
+fn play_one(stage: &Stage, app: &App) -> (Vec<Row>, String) {
     let pod = stage.world.pod(app.name);
     let text = app.policy();
     let file = format!("{}.toml", app.name);
@@ -46,7 +59,12 @@ fn play_one(stage: &Stage, app: &App) -> Vec<Row> {
     if rows.iter().any(|row| !row.as_it_must) {
         progress(&format!("{}: the log of portreeve:\n{}", app.name, portreeve.log()));
     }
-    rows
+    // The last ones are told within the window in which alike ones are gathered.
+    let told = crate::wait_until(Duration::from_secs(8), || {
+        let said = portreeve.ask(&["flows", "--last", TOLD]);
+        (said.ok() && said.stdout.lines().count() > 3).then_some(said.stdout)
+    });
+    (rows, told.unwrap_or_else(|| panic!("{}: no flow is told\n{}", app.name, portreeve.log())))
 }
 
 fn progress(line: &str) {

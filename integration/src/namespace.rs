@@ -51,12 +51,27 @@ impl Namespace {
     #[must_use]
     pub fn new(name: &str, prepare: impl FnOnce() + Send + 'static) -> Arc<Self> {
         crate::rights::require();
+        Self::kept(name, || unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace"), prepare)
+    }
+
+    /// The network namespace that somebody else made (a container runtime), with mounts of our own; then the same.
+    ///
+    /// # Panics
+    /// When it cannot be entered, and when `prepare` panics.
+    #[must_use]
+    pub fn entered(name: &str, net: File, prepare: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        crate::rights::require();
+        Self::kept(name, move || setns(net.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns to a container's network"), prepare)
+    }
+
+    fn kept(name: &str, net: impl FnOnce() + Send + 'static, prepare: impl FnOnce() + Send + 'static) -> Arc<Self> {
         let (jobs, inbox) = channel::<Job>();
         let (ready, made) = channel();
         let keeper = std::thread::Builder::new()
             .name(format!("ns-{name}"))
             .spawn(move || {
-                let made = make();
+                net();
+                let made = own();
                 prepare();
                 ready.send(made).expect("the maker waits");
                 keep(&inbox);
@@ -187,8 +202,9 @@ pub fn set_sysctl(key: &str, value: &str) {
     std::fs::write(&path, value).unwrap_or_else(|cause| panic!("{path} = {value}: {cause}"));
 }
 
-fn make() -> (i32, Doors) {
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("a network and a mount namespace");
+/// Gives the calling thread mounts of its own, and opens the doors to where it is.
+fn own() -> (i32, Doors) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     match mount(None::<&str>, "/", None::<&str>, private, None::<&str>) {
         Ok(()) => {}

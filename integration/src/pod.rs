@@ -1,6 +1,6 @@
 //! A pod: a namespace with eth0, addresses of both families, default routes, and its own resolv.conf.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,11 +23,12 @@ pub struct Pod {
 }
 
 impl Pod {
-    pub(crate) fn new(world: &World, name: &str, number: u8) -> Self {
+    /// In a network namespace of its own, or in the one given, which a container runtime has made and left empty.
+    pub(crate) fn new(world: &World, name: &str, number: u8, made: Option<File>) -> Self {
         let files = world.scratch().make_dir(&format!("pod-{number}"), 0o755);
         write_etc(&files, name);
         let mounts = files.clone();
-        let namespace = Namespace::new(name, move || {
+        let prepare = move || {
             own_etc(&mounts);
             own_sysfs();
             for (key, value) in [
@@ -43,7 +44,11 @@ impl Pod {
             ] {
                 set_sysctl(key, value);
             }
-        });
+        };
+        let namespace = match made {
+            None => Namespace::new(name, prepare),
+            Some(net) => Namespace::entered(name, net, prepare),
+        };
         let pod = Self { world: world.clone(), namespace, name: name.to_owned(), number, files };
         pod.connect();
         pod

@@ -1,11 +1,13 @@
 //! The product itself, as PID 1 of its own PID namespace in a pod: started, asked, killed in every way.
 
 mod flows;
-mod processes;
+pub(crate) mod processes;
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -174,7 +176,7 @@ impl<'a> Setup<'a> {
         let program = self.program.unwrap_or_else(binary).display().to_string();
         let launch = Launch { program, args, envs: self.envs };
         let running = Whole(launch.spawn(self.pod));
-        Portreeve { pod: self.pod, policies, control, launch, running, started: Instant::now() }
+        Portreeve { pod: self.pod, policies, control, launch, running, started: Instant::now(), checked: AtomicUsize::new(0) }
     }
 }
 
@@ -207,6 +209,8 @@ pub struct Portreeve<'a> {
     launch: Launch,
     running: Whole,
     started: Instant,
+    /// Lines of its log that were held against the schema.
+    checked: AtomicUsize,
 }
 
 impl Portreeve<'_> {
@@ -333,6 +337,7 @@ impl Portreeve<'_> {
         self.running.end();
         self.running = Whole(self.launch.spawn(self.pod));
         self.started = Instant::now();
+        self.checked.store(0, Relaxed);
     }
 
     /// Makes the worker deaf to the kernel's netfilter answers, or lets it hear again: the netlink path fails without an error.

@@ -13,7 +13,7 @@ mod names;
 mod peers;
 mod report;
 mod rules;
-mod usage;
+pub(crate) mod usage;
 
 use std::io::{Write, stderr};
 use std::time::Instant;

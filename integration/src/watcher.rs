@@ -34,7 +34,7 @@ const BUFFER: usize = 32 << 20;
 const KEPT: usize = 2_000_000;
 
 /// Where [`Watcher::catch_up`] sends its marks: a multicast group that no pod is in, so nobody answers.
-const MARKS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 77, 77), 9);
+pub(crate) const MARKS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 77, 77), 9);
 
 /// A capture of one pod's wire that runs until it is dropped.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The network outside: every address of the documentation ranges is there, and pods hang on it by one wire each.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -79,9 +80,19 @@ impl World {
     /// When there are 250 already.
     #[must_use]
     pub fn pod(&self, name: &str) -> Pod {
+        self.add(name, None)
+    }
+
+    /// The same around a network namespace that a container runtime has made and left without devices.
+    #[must_use]
+    pub fn pod_in(&self, name: &str, network: File) -> Pod {
+        self.add(name, Some(network))
+    }
+
+    fn add(&self, name: &str, network: Option<File>) -> Pod {
         let number = self.inner.pods.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(number <= 250, "a world has room for 250 pods");
-        Pod::new(self, name, number)
+        Pod::new(self, name, number, network)
     }
 
     /// Starts the embedded authority on [`RESOLVER`] and [`RESOLVER6`], port 53, UDP and TCP.

@@ -90,7 +90,7 @@ fn the_per_pod_binary_has_no_web_server_no_tls_and_no_kubernetes_client() {
     for there in ["hickory-proto", "nftnl-sys", "tokio", "toml"] {
         assert!(tree.contains(there), "the walk sees the tree: {there} is in it");
     }
-    let banned = ["kube", "k8s-openapi", "hyper", "h2", "rustls", "axum", "openssl", "native-tls", "reqwest", "tonic"];
+    let banned = ["kube", "k8s-openapi", "hyper", "h2", "rustls", "axum", "openssl", "native-tls", "reqwest", "tonic", "jsonschema"];
     let found: Vec<_> = tree.iter().filter(|name| banned.iter().any(|ban| *name == ban || name.starts_with(&format!("{ban}-")))).collect();
     assert!(found.is_empty(), "in the sidecar's tree: {found:?}");
 }

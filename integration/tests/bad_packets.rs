@@ -320,8 +320,8 @@ fn bad_talk_on_the_control_socket_is_answered_or_ended() {
         answer
     };
     while_a_client_works(&scene, &portreeve, || {
-        let other = "{\"error\":\"the questions are: status, leases, flows, flows follow, dns, dns follow, explain TARGET\"}\n";
-        for bytes in [&b"\n"[..], b"STATUS\n", b"status now\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff\x80\n", &[b'x'; 512]] {
+        let other = "{\"error\":\"the questions are: status, leases, flows, flows follow [marked], dns, dns follow [marked], explain TARGET, permits TARGET...\"}\n";
+        for bytes in [&b"\n"[..], b"STATUS\n", b"status now\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff\x80\n", &[b'x'; 1024]] {
             assert_eq!(say(bytes), other, "{bytes:02x?}");
         }
         assert!(say(b"status\nnonsense").starts_with("{\"pid\":"));

@@ -123,6 +123,78 @@ fn calls_of_several_pods_of_one_app_are_counted_once_each_and_by_protocol() {
 }
 
 #[test]
+fn an_address_that_another_pod_got_is_whose_it_was_at_the_time() {
+    let world = World::new();
+    let at = |mut line: Value, minute: u32| {
+        let time = format!("2026-11-26T08:{minute:02}:00.000Z");
+        (line["flow.first"], line["flow.last"]) = (json!(time), json!(time));
+        line
+    };
+    // 10.0.0.2 was cart's, then pay's; db tells who called, and pay's and cart's logs stand after and before its own.
+    let lines = [
+        at(flow("pay", "10.0.0.2", Some("api.stripe.com"), "198.51.100.7", 443, 1), 30),
+        at(flow("pay", "10.0.0.2", Some("api.stripe.com"), "198.51.100.7", 443, 1), 50),
+        at(inbound("db", "10.0.0.2", "10.0.0.9", 5432), 5),
+        at(inbound("db", "10.0.0.2", "10.0.0.9", 5432), 10),
+        at(inbound("db", "10.0.0.2", "10.0.0.9", 5432), 40),
+        at(flow("cart", "10.0.0.2", Some("api.stripe.com"), "198.51.100.7", 443, 1), 1),
+        at(flow("cart", "10.0.0.2", Some("api.stripe.com"), "198.51.100.7", 443, 1), 20),
+    ];
+    let (_, graph) = map(&world, "reused", &lines);
+    let calls = graph["edges"].as_array().unwrap().iter().filter(|edge| edge["to"] == "w:data/db");
+    let calls: Vec<_> = calls.map(|edge| (edge["from"].as_str().unwrap(), edge["flows"].as_u64().unwrap())).collect();
+    assert_eq!(calls, [("w:shop/cart", 6), ("w:shop/pay", 3)]);
+}
+
+#[test]
+fn names_are_grouped_by_registrable_domain_and_forty_on_one_address_fit_a_box() {
+    let world = World::new();
+    let mut lines = small();
+    for (n, name) in
+        ["www.shop.co.uk", "cdn.shop.co.uk", "www.other.co.uk", "a.data.svc.cluster.local", "b.data.svc.cluster.local"].iter().enumerate()
+    {
+        lines.push(flow("cart", "10.0.0.2", Some(name), &format!("198.51.100.{}", 20 + n), 443, 1));
+    }
+    let mut crowd = flow("cart", "10.0.0.2", Some("x"), "198.51.100.40", 443, 1);
+    let names: Vec<String> = (10..50).map(|n| format!("customer-number-{n}.content-network.example")).collect();
+    (crowd["flow.names"], crowd["flow.shared-address"]) = (json!(names), json!(true));
+    lines.push(crowd);
+    let long = format!("{}.example.org", ["a-label-of-thirty-octets-length"; 5].join("."));
+    lines.push(flow("pay", "10.0.0.3", Some(&long), "198.51.100.41", 443, 1));
+    let (page, graph) = map(&world, "domains", &lines);
+    let node = |label: &str| {
+        graph["nodes"].as_array().unwrap().iter().find(|node| node["label"] == label).unwrap_or_else(|| panic!("{label}: {graph:#}"))
+    };
+    assert_eq!(node("www.shop.co.uk")["domain"], "shop.co.uk");
+    let crowd = node("customer-number-10.content-network.example and 39 more");
+    assert_eq!((crowd["names"].as_array().unwrap().len(), &crowd["domain"]), (40, &json!("content-network.example")));
+    let browser = Browser::start(&world);
+    browser.open(&page, "");
+    let texts = |selector: &str| {
+        let found = browser.run(&format!("return [...document.querySelectorAll({selector:?})].map(e => e.textContent)"));
+        found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let widest = browser.run("return Math.max(...[...document.querySelectorAll('.node rect')].map(e => e.getBoundingClientRect().width))");
+    assert!(widest.as_f64().unwrap() < 400.0, "{widest}");
+    // No text is wider than its box.
+    let cut = "return [...document.querySelectorAll('.node')].filter(e => e.querySelector('text').getBBox().width + 10 > e.querySelector('rect').getBBox().width).length";
+    assert_eq!(browser.run(cut), 0);
+    let title = texts(".node title").into_iter().find(|title| title.contains("customer")).unwrap();
+    assert!(names.iter().all(|name| title.contains(name)), "{title}");
+    assert!(texts("#table td.uses").contains(&names.join(" or ")) && texts("#table td.uses").contains(&long));
+    let _null = browser.run("const g = document.getElementById('group'); g.checked = true; g.dispatchEvent(new Event('change'))");
+    let boxes = texts(".node.name text:first-child, .node.name text");
+    for wanted in ["*.shop.co.uk", "www.other.co.uk", "*.data.svc.cluster.local"] {
+        assert!(boxes.iter().any(|text| text == wanted), "{wanted}: {boxes:?}");
+    }
+    assert!(!boxes.iter().any(|text| text == "*.co.uk"), "{boxes:?}");
+    // Somebody else's name is found among forty.
+    let _null = browser.run("const e = document.getElementById('name'); e.value = 'number-49'; e.dispatchEvent(new Event('input'))");
+    assert_eq!(texts("#table tbody tr").len(), 1);
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+}
+
+#[test]
 fn a_browser_shows_it_and_loads_nothing() {
     let world = World::new();
     let mut lines = small();
@@ -135,7 +207,7 @@ fn a_browser_shows_it_and_loads_nothing() {
     assert_eq!((count(".node.workload"), count(".node.name"), count(".node.address")), (json!(3), json!(3), json!(1)));
     assert_eq!((count(".edge"), count(".edge.refused"), count("#table tbody tr")), (json!(6), json!(1), json!(6)));
     assert_eq!(count("img, iframe, link"), 0, "a name made elements");
-    let text = browser.run("return [...document.querySelectorAll('.node text')].map(t => t.textContent)");
+    let text = browser.run("return [...document.querySelectorAll('.node title')].map(t => t.textContent)");
     assert!(text.as_array().unwrap().iter().any(|label| label == hostile), "{text}");
     // Filters.
     let filter = |id: &str, value: &str| {
@@ -163,6 +235,16 @@ fn a_browser_shows_it_and_loads_nothing() {
     // What is told besides colour, and to who cannot see.
     assert_eq!(browser.run("return getComputedStyle(document.querySelector('.edge.refused path')).strokeDasharray !== 'none'"), true);
     assert_eq!(browser.run("return [...document.querySelectorAll('[role=button]')].every(e => e.getAttribute('aria-label'))"), true);
+    // The table says what it is, of what each cell is, and what is not known; the first key leads to it.
+    assert_eq!(count("#table caption, #table thead th[scope=col], #table tbody th[scope=row]"), 1 + 8 + 6);
+    let volumes = browser.run("return [...document.querySelectorAll('#table tbody tr')].map(r => r.children[5].textContent).sort()");
+    assert_eq!(volumes, json!(["1.0 kB", "\u{2013}", "\u{2013}", "\u{2013}", "\u{2013}", "\u{2013}"]));
+    browser.open(&page, "");
+    browser.press(TAB);
+    let skip = "const e = document.activeElement; return [e.id, e.getBoundingClientRect().left >= 0]";
+    assert_eq!(browser.run(skip), json!(["skip", true]));
+    browser.press(ENTER);
+    assert_eq!(browser.run("return document.activeElement.id"), "table");
     // A link to what was chosen.
     browser.open(&page, "#w%3Ashop%2Fpay");
     let chosen = "return document.querySelector('#details h2')?.textContent || ''";

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use integration::clients::{connect, dig};
 use integration::{Pod, Portreeve, Setup, TcpTarget, World, wait_until};
@@ -85,6 +85,7 @@ fn prometheus_scrapes_what_the_pod_did() {
     becomes("portreeve_flows_total{verdict=\"permitted\",direction=\"outbound\",name=\"api.example.com\",rule=\"web\",port=\"443\"}", 3.0);
     becomes("portreeve_flows_total{verdict=\"refused\",cause=\"never-resolved\",name=\"198.51.100.99\"}", 3.0);
     becomes("portreeve_questions_total{verdict=\"refused\",rcode=\"NXDOMAIN\"}", 1.0);
+    becomes("portreeve_refused_names_total{name=\"github.com\",reason=\"not-permitted\",verdict=\"refused\"}", 1.0);
     becomes("portreeve_leases", 1.0);
     let _ = pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
     // At least the three segments of each handshake.
@@ -129,6 +130,67 @@ fn the_port_says_what_is_so_and_nobody_holds_it_up() {
 }
 
 #[test]
+fn an_app_that_holds_on_to_the_port_keeps_nobody_from_it() {
+    let world = World::new();
+    let _authority = world.authority();
+    let pod = world.pod("app");
+    let portreeve = start(&pod);
+    // From more addresses of the loopback than there are places, and from the pod's own.
+    let hold = |from: SocketAddr, to: SocketAddr| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let held: Vec<TcpStream> = pod.run(|| {
+        let loopback = (1..=20).map(|n| hold(([127, 0, 0, n], 0).into(), ([127, 0, 0, 1], PORT).into()));
+        let own = (0..20).map(|_| hold((pod.v4(), 0).into(), (pod.v4(), PORT).into()));
+        loopback.chain(own).collect()
+    });
+    let begun = Instant::now();
+    for page in ["livez", "readyz", "metrics"] {
+        let said = say(&world, &pod, format!("GET /{page} HTTP/1.1\r\n\r\n").as_bytes());
+        assert!(said.starts_with("HTTP/1.1 200 OK"), "{page}: {said}");
+    }
+    assert!(begun.elapsed() < SECOND, "it took {:?}", begun.elapsed());
+    // Who begins to ask and goes no further has a second.
+    let mut slow = world.outside().run(|| TcpStream::connect((pod.v4(), PORT)).unwrap());
+    slow.set_read_timeout(Some(LIMIT)).unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+    assert_eq!(slow.read(&mut [0; 16]).unwrap_or(0), 0);
+    assert!(begun.elapsed() < 4 * SECOND, "it took {:?}", begun.elapsed());
+    assert!(portreeve.is_ready());
+    drop(held);
+}
+
+#[test]
+fn a_resolver_that_stands_still_does_not_keep_the_port_from_saying_that_it_lives() {
+    let world = World::new();
+    let _authority = world.authority();
+    let pod = world.pod("app");
+    let portreeve = start(&pod);
+    let script = include_str!("../faults/thread.py");
+    let stopper = pod.command("/usr/bin/python3").args(["-I", "-c", script]).arg(portreeve.worker()).args(["resolver", "3"]).spawn();
+    let stopped = || stopper.stdout().contains("stopped").then_some(());
+    assert!(wait_until(LIMIT, stopped).is_some(), "{}", stopper.stderr());
+    let took = |page: &str| {
+        let begun = Instant::now();
+        let said = say(&world, &pod, format!("GET /{page} HTTP/1.1\r\n\r\n").as_bytes());
+        assert!(said.starts_with("HTTP/1.1 200 OK"), "{page}: {said}");
+        begun.elapsed()
+    };
+    // The status asks the resolver, and waits for a second.
+    let (waited, lived) = std::thread::scope(|scope| {
+        let readyz = scope.spawn(|| took("readyz"));
+        std::thread::sleep(Duration::from_millis(200));
+        let lived = took("livez");
+        (readyz.join().unwrap(), lived)
+    });
+    assert!(waited > Duration::from_millis(900), "the status did not wait, so nothing is shown: {waited:?}");
+    assert!(lived < Duration::from_millis(500), "{lived:?}, while the status took {waited:?}");
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_at_the_start() {
     let world = World::new();
     let _authority = world.authority();
@@ -159,7 +221,10 @@ fn alerts_and_dashboard_speak_of_metrics_that_are_there() {
     portreeve.wait_flow("the beginning", LIMIT, |line| line["flow.event"] == "began");
     let _ = pod.command("conntrack").args(["-D", "-p", "tcp", "--dport", "443"]).output().expect_ok("conntrack");
     portreeve.wait_flow("the end", LIMIT, |line| line["flow.event"] == "ended");
-    portreeve.wait_flow("the question", LIMIT, |line| line["dns.question.name"] == "api.example.com");
+    assert_eq!(dig(&pod, &["github.com"]).status, "NXDOMAIN");
+    for name in ["api.example.com", "github.com"] {
+        portreeve.wait_flow("the question", LIMIT, |line| line["dns.question.name"] == name);
+    }
     let there = named(&say(&world, &pod, b"GET /metrics HTTP/1.1\r\n\r\n"));
     let images = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("images");
     let mut used = std::collections::BTreeSet::new();

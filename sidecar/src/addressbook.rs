@@ -139,6 +139,11 @@ impl AddressBook {
         self.elements.iter().filter(move |element| element.until() > now)
     }
 
+    /// The leases that have ended and are not swept yet.
+    pub fn ended(&self, now: Tick) -> impl Iterator<Item = &Element> {
+        self.elements.iter().filter(move |element| element.until() <= now)
+    }
+
     fn at(&self, slot: u32) -> Option<&Element> {
         self.elements.get(slot as usize)
     }

@@ -6,4 +6,6 @@ pub mod explain;
 pub mod flows;
 pub mod leases;
 pub mod lines;
+pub mod paint;
+pub mod status;
 pub mod table;

@@ -51,7 +51,7 @@ pub enum Command {
     Explain(ExplainRunningArgs),
     /// Look for what keeps the sidecar from its work, or apps from theirs; exit 1 if something is a problem
     Doctor(DoctorArgs),
-    /// Draw which workloads use which names, permitted and refused, from flow logs
+    /// Draw which workloads use which names, permitted and refused, from flow logs or Prometheus
     Map(MapArgs),
     /// Check, test and explain policy files, without a running sidecar
     #[command(subcommand)]
@@ -86,7 +86,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", env = "PORTREEVE_SERVICE_ACCOUNT")]
     pub service_account: Option<String>,
     /// Serve /metrics, /readyz and /livez over HTTP there [default: not at all]
-    #[arg(long, value_name = "IP:PORT", env = "PORTREEVE_METRICS")]
+    #[arg(long, value_name = "IP:PORT", env = "PORTREEVE_METRICS", value_parser = crate::metrics::http::address)]
     pub metrics: Option<SocketAddr>,
     /// Where the log of flows and questions goes
     #[arg(long, value_name = "WHERE", env = "PORTREEVE_FLOW_LOG", default_value = "stdout")]

@@ -1,5 +1,6 @@
 //! The control socket: one question a connection, answered in JSON, for who started the sidecar and its own uid alone.
 
+pub mod about;
 pub mod answers;
 pub mod client;
 
@@ -19,8 +20,8 @@ use self::answers::{Answer, Answers};
 const CLIENTS: usize = 8;
 /// How long one client may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest question.
-const QUESTION_BYTES: u64 = 512;
+/// The longest question: of twenty IPv6 addresses whether they are permitted.
+const QUESTION_BYTES: u64 = 1024;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,11 @@ async fn answer(mut stream: UnixStream, uid: u32, answers: &Answers) -> io::Resu
     let (lines, coming) = match answer {
         Answer::Whole(text) => (vec![text.into()], None),
         Answer::Lines(lines) => (lines, None),
-        Answer::Following(following) => (following.kept, Some(following.coming)),
+        Answer::Following { following, marked } => {
+            let mut kept = following.kept;
+            kept.extend(marked.then(|| Arc::from("")));
+            (kept, Some(following.coming))
+        }
     };
     for line in lines {
         writer.write_all(line.as_bytes()).await?;

@@ -157,6 +157,7 @@ impl Fence {
             return Ok(false);
         }
         self.ids.adopt(&found);
+        self.remember_ended(now.tick);
         let mut indices: HashMap<&str, u32> =
             (0..).zip(self.policy.openings()).map(|(index, opening)| (opening.key.as_str(), index)).collect();
         self.book = AddressBook::default();
@@ -179,6 +180,13 @@ impl Fence {
         }
         self.find_sets();
         Ok(true)
+    }
+
+    /// To be called before another book takes this one's place: it has no leases that have ended, and not all of them are swept yet.
+    fn remember_ended(&mut self, now: Tick) {
+        for element in self.book.ended(now) {
+            self.past.remember(element);
+        }
     }
 
     /// Asks the kernel what stands if its word was lost; whether the book can be relied on.
@@ -219,6 +227,7 @@ impl Fence {
             self.renewals.forget_places();
         }
         self.strange_keys.clear();
+        self.remember_ended(now.tick);
         self.frame = frame;
         self.ids = ids;
         self.book = book;

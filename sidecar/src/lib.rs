@@ -53,5 +53,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Map(args) => map::run(&args),
         Command::Policy(command) => policycmd::run(command),
     };
+    log::finish();
     outcome.unwrap_or_else(|failure| exit::report(&failure)).into()
 }

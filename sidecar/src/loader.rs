@@ -128,13 +128,15 @@ impl Loader {
         if policy.mode() == Mode::Audit {
             tracing::warn!("audit: every policy that selects this pod says mode = \"audit\", so nothing is held and everything is told");
         }
-        let files = sources.files.iter().map(|source| self.file_status(source, &policy)).collect();
+        let files = sources.files.iter().map(|source| Self::file_status(&files, source, &policy)).collect();
         Ok(Loaded { policy: Arc::new(policy), files, missing: sources.missing.clone() })
     }
 
-    fn file_status(&self, source: &policies::Source, policy: &Policy) -> PolicyFileStatus {
+    fn file_status(files: &[PolicyFile], source: &policies::Source, policy: &Policy) -> PolicyFileStatus {
         let selects_this_pod = policy.files().iter().any(|file| *file.path == *source.path);
-        PolicyFileStatus { path: source.path.clone(), sha256: sha256(&source.text), selects_this_pod }
+        let of = files.iter().find(|file| selects_this_pod && file.path() == source.path);
+        let mode = of.map(|file| if file.mode() == Mode::Audit { "audit" } else { "enforce" }.to_owned());
+        PolicyFileStatus { path: source.path.clone(), sha256: sha256(&source.text), selects_this_pod, mode }
     }
 }
 

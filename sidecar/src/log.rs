@@ -1,11 +1,21 @@
-//! Where the sidecar's own log goes: stderr, as text on a terminal and as one JSON object a line otherwise.
+//! Where the sidecar's own log goes: stderr, as text on a terminal and as one JSON object a line otherwise; who does not read it holds up nobody.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::LogLevel;
+use crate::telling::output::Output;
+
+/// Lines that wait for whoever reads stderr; beyond them they are left out, and how many is said.
+const WAITING: usize = 1024;
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_millis(300);
+
+/// The way to stderr: of this process, since the log is.
+static STDERR: OnceLock<Output> = OnceLock::new();
 
 /// Starts the log of this process. A second call changes nothing.
 pub fn start(level: LogLevel) {
@@ -15,10 +25,36 @@ pub fn start(level: LogLevel) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Without a thread for it the log is written at once, as by any program.
+    if let Ok(output) = Output::to_stderr(WAITING) {
+        let _another_stands = STDERR.set(output);
+    }
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(|| Queued);
     // Stderr, since stdout is the flow log's. An error here means a log stands already.
-    let _ =
-        if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).with_ansi(false).try_init() };
+    let _ = if io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).with_ansi(false).try_init() };
+}
+
+/// Waits for the last lines, not for long: to be called when the process ends.
+pub fn finish() {
+    if let Some(output) = STDERR.get() {
+        output.finish(LAST_LINES);
+    }
+}
+
+/// Takes an event of the log, which comes whole and with its end of line, to the thread that writes it.
+struct Queued;
+
+impl io::Write for Queued {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let Some(output) = STDERR.get() else { return io::stderr().write(event) };
+        let text = String::from_utf8_lossy(event);
+        output.line(Arc::from(text.trim_end_matches('\n')));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Bounds the lines of one kind: it may be an app that makes them be written.

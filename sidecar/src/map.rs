@@ -1,6 +1,13 @@
 //! `portreeve map`: which workloads use which outside names on which ports, permitted and refused, with volumes: a page in one file, or data.
 
 pub mod graph;
+pub mod logs;
+pub mod owners;
+pub mod prometheus;
+pub mod scraped;
+pub mod target;
+
+use std::time::Duration;
 
 use crate::cli::{MapArgs, MapFormat};
 use crate::exit::{Exit, Failure};
@@ -36,12 +43,21 @@ pub enum MapError {
     },
 }
 
+/// How far back Prometheus is asked unless something else is said.
+const SINCE: Duration = Duration::from_secs(24 * 3600);
+
 /// Runs it.
 pub fn run(args: &MapArgs) -> Result<Exit, Failure> {
-    let graph = graph::Graph::read(&args.flows)?;
-    if graph.edges.is_empty() {
-        return Err(Failure::usage(MapError::Nothing { lines: graph.passed.lines, foreign: graph.passed.foreign }));
-    }
+    let graph = match &args.prometheus {
+        Some(url) => scraped(url, args)?,
+        None => {
+            let (graph, passed) = logs::read(&args.flows)?;
+            if graph.edges.is_empty() {
+                return Err(Failure::usage(MapError::Nothing { lines: passed.lines, foreign: passed.foreign }));
+            }
+            graph
+        }
+    };
     let text = match args.format {
         MapFormat::Json => serde_json::to_string_pretty(&graph).map_err(Failure::failed)?,
         MapFormat::Html => page(&serde_json::to_string(&graph).map_err(Failure::failed)?),
@@ -51,6 +67,17 @@ pub fn run(args: &MapArgs) -> Result<Exit, Failure> {
         None => output::line(&text)?,
     }
     Ok(Exit::Success)
+}
+
+fn scraped(url: &prometheus::PrometheusUrl, args: &MapArgs) -> Result<graph::Graph, Failure> {
+    let client = prometheus::Client::new(url.clone(), args.prometheus_token.clone());
+    let scraped = scraped::read(&client, args.since.unwrap_or(SINCE)).map_err(Failure::usage)?;
+    if scraped.anonymous {
+        output::complain(
+            "portreeve: no row says which workload it is of: the scrape must add the labels namespace and app (images/README.md)",
+        );
+    }
+    Ok(scraped.graph)
 }
 
 /// The page with the data in it. Names come from the network: in a script element `<` alone could end it.

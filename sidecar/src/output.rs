@@ -1,7 +1,8 @@
 //! Standard output that may go away: `| head` ends a command quietly, a full disk is said.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -21,6 +22,16 @@ pub fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes what people read: the colours in it stay where somebody looks at stdout and has nothing against them, see [`styled`].
+pub fn people(text: &str) -> Result<(), Failure> {
+    if styled() { line(text) } else { line(&plain(text)) }
+}
+
+/// The text without colours.
+pub fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
 /// Writes `value` as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
@@ -31,7 +42,7 @@ pub fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Whether somebody looks at stdout and has nothing against colour (<https://no-color.org>).
+/// Whether somebody looks at stdout who has nothing against colour (<https://no-color.org>), on a terminal that can show it.
 pub fn styled() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }

@@ -8,6 +8,8 @@ pub mod dns;
 pub mod flow;
 pub mod lost;
 pub mod reader;
+#[cfg(test)]
+mod tests;
 pub mod timestamp;
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! How the sidecar is, as `portreeve status` tells it: one line for people, one object for machines, the same facts.
+//! How the sidecar is, as `portreeve status` tells it: one line for a startup probe, one object for machines, the same facts.
 
 use std::fmt;
 
@@ -43,6 +43,31 @@ pub struct Status {
     /// The last thing that went wrong, and when (seconds since 1970).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// What it runs under; absent in what an earlier version says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
+}
+
+/// What the sidecar runs under: what it was told to do, and what the kernel lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Conditions {
+    /// Where the metrics are served; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
+    /// Where the log of flows goes: `stdout`, `none` or `off`.
+    pub flow_log: String,
+    /// Whether flows are heard of at all.
+    pub flows_heard: bool,
+    /// Whether nobody else can change the table (Linux 6.9).
+    pub table_owned: bool,
+    /// Whether connection entries of redirected questions end early (`ct timeout`).
+    pub conntrack_timeout: bool,
+    /// By how many seconds the system's clock has been set since the worker started; negative: back.
+    pub clock_stepped_seconds: i64,
+    /// What the policy in force warns of, rules that expire within 14 days among it; at most 20.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One policy file.
@@ -55,6 +80,9 @@ pub struct PolicyFileStatus {
     pub sha256: String,
     /// Whether it selects this pod.
     pub selects_this_pod: bool,
+    /// "enforce" or "audit", as the file says; absent for a file that does not select this pod, and in what an earlier version says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 /// One upstream resolver.
@@ -183,6 +211,7 @@ mod tests {
             raw_guard: false,
             queries: Queries::default(),
             last_error: None,
+            conditions: None,
         }
     }
 
@@ -194,7 +223,7 @@ mod tests {
             held.to_string(),
             "ready; no policy selects this pod, nothing leaves (0 files read); not answering: 10.96.0.10:53; no raw guard"
         );
-        held.policies = vec![PolicyFileStatus { path: "web.toml".to_owned(), sha256: String::new(), selects_this_pod: true }];
+        held.policies = vec![PolicyFileStatus { path: "web.toml".to_owned(), sha256: String::new(), selects_this_pod: true, mode: None }];
         held.last_error = Some(LastError { at: 1, what: "one\ntwo".to_owned() });
         (held.raw_guard, held.upstreams) = (true, Vec::new());
         assert_eq!(held.to_string(), "ready; 1 of 1 policy files select this pod, 2 rules, 3 addresses open; enforce; last error: one");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid, seteuid};
 use signal_hook::consts::signal::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -45,21 +45,23 @@ pub enum SuperviseError {
 /// Runs workers until SIGTERM or SIGINT, or until one says that a restart cannot help.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     log::start(args.log);
-    supervise().map_err(Failure::failed)
+    supervise(Uid::from_raw(args.uid)).map_err(Failure::failed)
 }
 
 /// The supervisor's state between two signals.
 struct Supervisor {
     worker: Pid,
+    /// The uid that the worker goes to.
+    uid: Uid,
     started: Instant,
     young_deaths: u32,
     ending: bool,
 }
 
-fn supervise() -> Result<Exit, SuperviseError> {
+fn supervise(uid: Uid) -> Result<Exit, SuperviseError> {
     // Before the first worker: a child that ends at once must find the handler in place.
     let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT]).map_err(SuperviseError::Signals)?;
-    let mut state = Supervisor { worker: start_worker()?, started: Instant::now(), young_deaths: 0, ending: false };
+    let mut state = Supervisor { worker: start_worker()?, uid, started: Instant::now(), young_deaths: 0, ending: false };
     for signal in signals.forever() {
         if signal == SIGCHLD {
             if let Some(exit) = state.reap()? {
@@ -80,8 +82,16 @@ impl Supervisor {
         }
         self.ending = true;
         let worker = self.worker;
+        // Without CAP_KILL, which no pod is asked for, root may not signal another uid's process: only its own uid may. Nothing is started
+        // from here on, so the other rights that go with this are not needed. A worker still on its way there is root's: that is the
+        // real uid, which stays.
+        if let Err(errno) = seteuid(self.uid) {
+            warn!(uid = self.uid.as_raw(), error = errno.desc(), "cannot take the worker's uid to signal it");
+        }
         // The worker may have just ended: then its SIGCHLD is on the way.
-        let _ = kill(worker, Signal::SIGTERM);
+        if kill(worker, Signal::SIGTERM) == Err(Errno::EPERM) {
+            error!("not permitted to end the worker (needs SETUID or KILL)");
+        }
         std::thread::spawn(move || {
             std::thread::sleep(DRAIN);
             // Only a worker that still runs is reached: its pid is not reused before it is reaped, and then this process ends.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use self::output::Output;
 use crate::metrics::Metrics;
-use crate::record::{Line, Origin, Record, SCHEMA_VERSION, Timestamp};
+use crate::record::{Line, LostRecord, Origin, Record, SCHEMA_VERSION, Timestamp};
 
 /// Bytes of lines that are kept for who asks later, of flows and of questions each.
 const RING_BYTES: usize = 512 * 1024;
@@ -40,6 +40,8 @@ struct Inner {
     output: Option<Output>,
     flows: Mutex<Ring>,
     questions: Mutex<Ring>,
+    /// Losses that stdout had no room for, one of each kind.
+    owed: Mutex<Vec<LostRecord>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,20 +68,53 @@ pub struct TooManyFollowers;
 impl Telling {
     /// Tells of the pod `origin`.
     pub fn new(origin: Origin, metrics: Metrics, output: Option<Output>) -> Self {
-        Telling { inner: Arc::new(Inner { origin, metrics, output, flows: Mutex::default(), questions: Mutex::default() }) }
+        Telling {
+            inner: Arc::new(Inner {
+                origin,
+                metrics,
+                output,
+                flows: Mutex::default(),
+                questions: Mutex::default(),
+                owed: Mutex::default(),
+            }),
+        }
     }
 
     /// Tells a record. Never waits for a reader.
     pub fn tell(&self, of: Of, record: Record) {
         self.inner.metrics.record(&record);
-        let line = Line { time: Timestamp::now(), schema_version: SCHEMA_VERSION, origin: self.inner.origin.clone(), record };
-        // What is made of strings and numbers has a form in JSON.
-        let Ok(text) = serde_json::to_string(&line) else { return };
-        let text: Arc<str> = text.into();
-        if let Some(output) = &self.inner.output {
-            output.line(Arc::clone(&text));
+        let lost = if let Record::Lost(lost) = &record { Some(*lost) } else { None };
+        let Some(text) = self.text(record) else { return };
+        match (&self.inner.output, lost) {
+            (Some(_), Some(lost)) => self.owe(lost),
+            (Some(output), None) => output.line(Arc::clone(&text)),
+            (None, _) => {}
         }
         self.ring(of).push(text);
+    }
+
+    fn text(&self, record: Record) -> Option<Arc<str>> {
+        let line = Line { time: Timestamp::now(), schema_version: SCHEMA_VERSION, origin: self.inner.origin.clone(), record };
+        // What is made of strings and numbers has a form in JSON.
+        Some(serde_json::to_string(&line).ok()?.into())
+    }
+
+    /// A loss is told on stdout as soon as there is room: it must not get lost in its turn.
+    fn owe(&self, lost: LostRecord) {
+        {
+            let mut owed = self.inner.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            match owed.iter_mut().find(|other| (other.what, other.why) == (lost.what, lost.why)) {
+                Some(other) => other.count = other.count.saturating_add(lost.count),
+                None => owed.push(lost),
+            }
+        }
+        self.pay();
+    }
+
+    fn pay(&self) {
+        let Some(output) = &self.inner.output else { return };
+        let mut owed = self.inner.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.retain(|lost| !self.text(Record::Lost(*lost)).is_some_and(|text| output.offer(text)));
     }
 
     /// Waits until all lines are on stdout, at most for `limit`: who reads there may be gone.
@@ -89,8 +124,9 @@ impl Telling {
         }
     }
 
-    /// Lines that were not written to stdout since this was last asked.
+    /// Lines that were not written to stdout since this was last asked. Losses that stdout had no room for are tried again.
     pub fn take_unwritten(&self) -> u64 {
+        self.pay();
         self.inner.output.as_ref().map_or(0, Output::take_unwritten)
     }
 

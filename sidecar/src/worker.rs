@@ -16,7 +16,7 @@ use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
 use self::reload::{Followed, Reloader};
-use self::report::Report;
+use self::report::{Given, Report};
 use self::resolvers::ResolverFile;
 use crate::cli::{FlowLogArg, RawGuardArg, RunArgs};
 use crate::control::answers::Answers;
@@ -194,10 +194,12 @@ impl Prepared {
         let telling = Telling::new(self.origin, metrics.clone(), output);
         let proxy = Proxy::bind(config, current.clone(), fence, listener).map_err(StartError::Bind)?;
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
+        let served = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        let given = Given { metrics: served, flow_log: self.flow_log, flows_heard: self.told.is_some() };
         let told = self.told.map(|told| flows::start(told, proxy.handle(), telling.clone(), questions));
         let told = told.transpose().map_err(StartError::Runtime)?;
         let addresses = proxy.addresses().to_vec();
-        let (report, ready) = Report::new(current, keeper.clone(), proxy.handle());
+        let (report, ready) = Report::new(current, keeper.clone(), proxy.handle(), given);
         let (end, mut ending) = watch::channel(false);
 
         let asked = proxy.handle();

@@ -30,7 +30,7 @@ pub(super) fn descendants(of: i32) -> Vec<i32> {
 }
 
 /// The first child of a process, waited for up to 2 s.
-pub(super) fn child_of(parent: i32) -> Option<i32> {
+pub(crate) fn child_of(parent: i32) -> Option<i32> {
     crate::wait_until(Duration::from_secs(2), || {
         let entries = fs::read_dir("/proc").ok()?;
         let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
@@ -47,7 +47,7 @@ pub(super) fn parent_of(pid: i32) -> Option<i32> {
 }
 
 /// Whether a process still runs: one that has ended and is not reaped has closed all it had.
-pub(super) fn runs(pid: i32) -> bool {
+pub(crate) fn runs(pid: i32) -> bool {
     parent_of(pid).is_some()
 }
 

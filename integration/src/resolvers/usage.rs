@@ -8,7 +8,7 @@
 use std::fs;
 
 /// The process and everything below it, as pids of the caller's namespace.
-pub(super) fn family(root: i32) -> Vec<i32> {
+pub(crate) fn family(root: i32) -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return vec![root] };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
     let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
@@ -27,14 +27,14 @@ fn parent_of(pid: i32) -> Option<i32> {
 }
 
 /// CPU time of all threads of the processes so far, in microseconds.
-pub(super) fn cpu_microseconds(processes: &[i32]) -> f64 {
+pub(crate) fn cpu_microseconds(processes: &[i32]) -> f64 {
     let tasks = processes.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten().flatten();
     let times = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
     times.filter_map(|line| line.split(' ').next()?.parse::<f64>().ok()).sum::<f64>() / 1e3
 }
 
 /// Resident memory of the processes, in bytes.
-pub(super) fn resident(processes: &[i32]) -> u64 {
+pub(crate) fn resident(processes: &[i32]) -> u64 {
     let lines = processes.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok());
     let kib =
         lines.filter_map(|text| text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()));

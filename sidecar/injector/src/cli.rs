@@ -20,4 +20,6 @@ pub enum Command {
     Install(InstallArgs),
     /// Print what `install` made, in the order in which it must go, for `kubectl delete --ignore-not-found -f -`.
     Uninstall(UninstallArgs),
+    /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
+    Inject(crate::offline::InjectArgs),
 }

@@ -140,6 +140,15 @@ pub fn write_label(label: &mut String, name: &Name, element: Option<&Element>, n
     }
 }
 
+/// Adds one more name to what [`write_label`] wrote into an empty label, if it is not there and there is room.
+pub fn add_to_label(label: &mut String, name: &Name) {
+    let text = name.to_string();
+    if label.len() + 1 + text.len() <= LABEL_BYTES && !label.split(' ').any(|there| there == text) {
+        label.push(' ');
+        label.push_str(&text);
+    }
+}
+
 /// The names in a label that the kernel gave back.
 pub fn names(label: &str) -> impl Iterator<Item = Name> {
     label.split(' ').filter_map(|text| Name::parse(text).ok())

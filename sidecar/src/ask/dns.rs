@@ -1,26 +1,26 @@
 //! `portreeve dns`: what was asked of the resolver and what it answered.
 
-use crate::ask::lines;
-use crate::ask::table::{Table, tame};
+use crate::ask::lines::View;
+use crate::ask::table::tame;
 use crate::cli::LinesArgs;
 use crate::exit::{Exit, Failure};
 use crate::record::{DnsRecord, DnsVerdict, Line, Record};
 
 /// Runs it.
 pub fn run(args: &LinesArgs) -> Result<Exit, Failure> {
-    lines::show(args, "dns", cells, |lines| render(lines.iter()))
+    VIEW.show(args)
 }
+
+const VIEW: View = View {
+    question: "dns",
+    head: &["time", "verdict", "count", "type", "name", "answer", "ttl", "from", "by or why"],
+    cells,
+    none: "no questions",
+};
 
 /// The table, and whose view it is.
 pub fn render<'a>(lines: impl Iterator<Item = &'a Line>) -> String {
-    let mut table = Table::new(&["time", "verdict", "count", "type", "name", "answer", "ttl", "from", "by or why"]);
-    let mut any = false;
-    for line in lines {
-        any = true;
-        table.row(cells(line));
-    }
-    let whose = "(as the sidecar remembers it: the last half mebibyte; the whole log is on its stdout)";
-    if any { format!("{}\n{whose}", table.render()) } else { format!("no questions\n{whose}") }
+    VIEW.render(lines)
 }
 
 fn cells(line: &Line) -> Vec<String> {

@@ -1,26 +1,22 @@
 //! `portreeve flows`: who the pod talked to, permitted or not, by name.
 
-use crate::ask::lines;
-use crate::ask::table::{Table, tame};
+use crate::ask::lines::View;
+use crate::ask::table::tame;
 use crate::cli::LinesArgs;
 use crate::exit::{Exit, Failure};
 use crate::record::{Cause, Direction, FlowEvent, FlowRecord, Line, LostRecord, Record, Transport, Verdict};
 
 /// Runs it.
 pub fn run(args: &LinesArgs) -> Result<Exit, Failure> {
-    lines::show(args, "flows", cells, |lines| render(lines.iter()))
+    VIEW.show(args)
 }
+
+const VIEW: View =
+    View { question: "flows", head: &["time", "what", "count", "target", "names", "by or why", "volume"], cells, none: "no flows" };
 
 /// The table, and whose view it is.
 pub fn render<'a>(lines: impl Iterator<Item = &'a Line>) -> String {
-    let mut table = Table::new(&["time", "what", "count", "target", "names", "by or why", "volume"]);
-    let mut any = false;
-    for line in lines {
-        any = true;
-        table.row(cells(line));
-    }
-    let whose = "(as the sidecar remembers it: the last half mebibyte; the whole log is on its stdout)";
-    if any { format!("{}\n{whose}", table.render()) } else { format!("no flows\n{whose}") }
+    VIEW.render(lines)
 }
 
 fn cells(line: &Line) -> Vec<String> {

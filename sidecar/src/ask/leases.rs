@@ -20,7 +20,7 @@ pub fn run(args: &LeasesArgs) -> Result<Exit, Failure> {
     if args.running.json {
         output::json(&answer)?;
     } else {
-        output::line(&render(&answer.leases))?;
+        output::people(&render(&answer.leases))?;
     }
     Ok(Exit::Success)
 }
@@ -31,7 +31,7 @@ pub fn render(leases: &[ListedLease]) -> String {
     if leases.is_empty() {
         return format!("no address is open by lease\n{whose}");
     }
-    let mut table = Table::new(&["address", "ports", "closes in", "used", "names", "rule", "known to"]);
+    let mut table = Table::new(&["address", "ports", "closes in", "used", "names", "rule", "known to"]).verdicts_in(6);
     for lease in leases {
         let names = lease.names.iter().map(|named| match named.seconds {
             Some(seconds) if lease.names.len() > 1 => format!("{} ({seconds} s)", named.name),

@@ -1,17 +1,22 @@
 //! Lines of the running sidecar's log: which of them are wanted, read as they come.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+pub mod reading;
+
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, SystemTime};
 
+use self::reading::{Heard, Reading, passed_over};
+use crate::ask::table::Table;
 use crate::cli::LinesArgs;
 use crate::control::client::{self, AskError};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::record::{DnsVerdict, Line, Record, Timestamp, Verdict};
 
-/// The longest line that is read.
-const LINE_BYTES: u64 = 1 << 20;
+/// Whose view lines are that are kept.
+const KEPT: &str = "(as the sidecar remembers it: the last half mebibyte; the whole log is on its stdout)";
+/// Whose view lines are that come.
+const COMING: &str = "(as the sidecar tells it from here on; the whole log is on its stdout)";
 
 /// Which lines are wanted.
 #[derive(Debug, Default)]
@@ -87,50 +92,111 @@ fn moment(text: &str) -> Option<Timestamp> {
     humantime::parse_rfc3339_weak(text).ok().map(Timestamp::from)
 }
 
-/// Shows the lines that are wanted: as a table, as they are (`--json`), or as they come (`--follow`).
-pub fn show(args: &LinesArgs, question: &str, cells: fn(&Line) -> Vec<String>, render: fn(&[Line]) -> String) -> Result<Exit, Failure> {
-    let wanted = Wanted::new(args.denied, args.name.as_deref(), args.since.as_deref())?;
-    let (control, json) = (&args.running.control, args.running.json);
-    if args.follow {
-        each(control, &format!("{question} follow"), true, |text, line| match wanted.takes(&line) {
-            true if json => output::line(text),
-            true => output::line(&cells(&line).join("  ")),
-            false => Ok(()),
-        })?;
-        output::complain("portreeve: the sidecar has ended, or this command did not keep up with it");
-        return Ok(Exit::Refused);
-    }
-    let mut found = Vec::new();
-    each(control, question, false, |text, line| {
-        if wanted.takes(&line) {
-            found.push((text.to_owned(), line));
-        }
-        Ok(())
-    })?;
-    found.drain(..found.len().saturating_sub(args.last.unwrap_or(usize::MAX)));
-    let (texts, lines): (Vec<String>, Vec<Line>) = found.into_iter().unzip();
-    match json {
-        true => texts.iter().try_for_each(|text| output::line(text))?,
-        false => output::line(&render(&lines))?,
-    }
-    Ok(Exit::Success)
+/// A command that shows lines: what it asks for, and the columns of its table.
+#[derive(Debug)]
+pub struct View {
+    /// The question to the sidecar.
+    pub question: &'static str,
+    /// The head; the second column is the verdict.
+    pub head: &'static [&'static str],
+    /// The cells of a line.
+    pub cells: fn(&Line) -> Vec<String>,
+    /// What stands instead of a table without rows.
+    pub none: &'static str,
 }
 
-/// Asks, and hands over each line with its text. With `follow` it goes on until the sidecar ends.
-pub fn each(control: &Path, question: &str, follow: bool, mut take: impl FnMut(&str, Line) -> Result<(), Failure>) -> Result<(), Failure> {
-    let patience = (!follow).then_some(Duration::from_secs(5));
-    let stream = client::question(control, question, patience).map_err(Failure::usage)?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut text = String::new();
-        let read = reader.by_ref().take(LINE_BYTES).read_line(&mut text);
-        let read = read.map_err(|source| Failure::failed(AskError::Talk { path: control.to_owned(), source }))?;
-        if read == 0 {
-            return Ok(());
+impl View {
+    /// The table, and whose view it is.
+    pub fn render<'a>(&self, lines: impl Iterator<Item = &'a Line>) -> String {
+        let mut lines = lines.peekable();
+        match lines.peek() {
+            Some(_) => format!("{}\n{KEPT}", self.table(lines).render()),
+            None => format!("{}\n{KEPT}", self.none),
         }
-        let text = text.trim_end();
-        let line = client::understood(text).map_err(Failure::usage)?;
-        take(text, line)?;
+    }
+
+    fn table<'a>(&self, lines: impl Iterator<Item = &'a Line>) -> Table {
+        let mut table = Table::new(self.head).verdicts_in(1);
+        lines.for_each(|line| table.row((self.cells)(line)));
+        table
+    }
+
+    /// Shows the lines that are wanted: as a table, as they are (`--json`), or as they come (`--follow`).
+    pub fn show(&self, args: &LinesArgs) -> Result<Exit, Failure> {
+        let wanted = Wanted::new(args.denied, args.name.as_deref(), args.since.as_deref())?;
+        let follow = if args.follow { " follow marked" } else { "" };
+        let patience = (!args.follow).then_some(Duration::from_secs(5));
+        let question = format!("{}{follow}", self.question);
+        let stream = client::question(&args.running.control, &question, patience).map_err(Failure::usage)?;
+        let mut reading = Reading::new(BufReader::new(stream));
+        let show = |text: &str| output::people(text);
+        let told = match args.follow {
+            true => self.follow(&mut reading, &wanted, args, show),
+            false => self.kept(&mut reading, &wanted, args).and_then(|text| if text.is_empty() { Ok(()) } else { show(&text) }),
+        };
+        if reading.unknown() > 0 {
+            output::complain(&format!("portreeve: {}", passed_over(reading.unknown())));
+        }
+        told?;
+        if args.follow {
+            output::complain("portreeve: the sidecar has ended, or this command did not keep up with it");
+            return Ok(Exit::Refused);
+        }
+        Ok(Exit::Success)
+    }
+
+    /// What is kept, up to the mark or the end.
+    fn kept(&self, reading: &mut Reading<impl BufRead>, wanted: &Wanted, args: &LinesArgs) -> Result<String, Failure> {
+        let found = self.last_kept(reading, wanted, args)?;
+        Ok(match args.running.json {
+            true => found.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join("\n"),
+            false => self.render(found.iter().map(|(_, line)| line)),
+        })
+    }
+
+    fn last_kept(&self, reading: &mut Reading<impl BufRead>, wanted: &Wanted, args: &LinesArgs) -> Result<Vec<(String, Line)>, Failure> {
+        let mut found = Vec::new();
+        loop {
+            match reading.hear().map_err(|error| talk(args, error))? {
+                Heard::Line(text, line) if wanted.takes(&line) => found.push((text, *line)),
+                Heard::Line(..) => {}
+                Heard::Mark | Heard::End => break,
+            }
+        }
+        found.drain(..found.len().saturating_sub(args.last.unwrap_or(usize::MAX)));
+        Ok(found)
+    }
+
+    /// What is kept, under a head and whose view it is, and then each line as it comes.
+    fn follow(
+        &self,
+        reading: &mut Reading<impl BufRead>,
+        wanted: &Wanted,
+        args: &LinesArgs,
+        mut show: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let kept = self.last_kept(reading, wanted, args)?;
+        let json = args.running.json;
+        let table = self.table(kept.iter().map(|(_, line)| line));
+        match json {
+            true => kept.iter().try_for_each(|(text, _)| show(text))?,
+            false => show(&format!("{COMING}\n{}", table.render()))?,
+        }
+        let mut columns = table.into_columns();
+        loop {
+            match reading.hear().map_err(|error| talk(args, error))? {
+                Heard::Line(text, line) if wanted.takes(&line) => show(&if json { text } else { columns.next(&(self.cells)(&line)) })?,
+                Heard::Line(..) | Heard::Mark => {}
+                Heard::End => return Ok(()),
+            }
+        }
+    }
+}
+
+fn talk(args: &LinesArgs, error: AskError) -> Failure {
+    match error {
+        AskError::Talk { source, .. } => Failure::failed(AskError::Talk { path: args.running.control.clone(), source }),
+        other => Failure::usage(other),
     }
 }
 
@@ -165,5 +231,62 @@ mod tests {
     fn spans_and_times_are_understood() {
         assert!(moment("10m").is_some() && moment("2026-11-26T08:00:00Z").is_some());
         assert!(moment("yesterday").is_none());
+    }
+
+    const HEAD: &str = r#"{"time":"2026-11-26T08:00:00.000Z","schema.version":1"#;
+
+    fn lost(count: u64) -> String {
+        format!(r#"{HEAD},"event.name":"portreeve.lost","lost.what":"questions","lost.why":"queue-full","lost.count":{count}}}"#)
+    }
+
+    const VIEW: View = View {
+        question: "flows",
+        head: &["time", "what", "count"],
+        cells: |line| match &line.record {
+            Record::Lost(lost) => vec!["TIME".to_owned(), "lost".to_owned(), lost.count.to_string()],
+            _ => Vec::new(),
+        },
+        none: "nothing",
+    };
+
+    fn args(last: Option<usize>, json: bool) -> LinesArgs {
+        let running = crate::cli::RunningArgs { json, control: "/nowhere".into() };
+        LinesArgs { follow: true, denied: false, name: None, since: None, last, running }
+    }
+
+    fn followed(told: &[String], args: &LinesArgs) -> (Vec<String>, u64) {
+        let text = told.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let mut reading = Reading::new(text.as_bytes());
+        let mut shown = Vec::new();
+        let show = |text: &str| {
+            shown.push(output::plain(text));
+            Ok(())
+        };
+        VIEW.follow(&mut reading, &Wanted::default(), args, show).unwrap();
+        (shown, reading.unknown())
+    }
+
+    #[test]
+    fn who_follows_sees_the_last_n_first_under_a_head_and_whose_view_it_is() {
+        let told = [lost(1), lost(2), lost(3), String::new(), lost(4), lost(5)];
+        let (shown, _) = followed(&told, &args(Some(2), false));
+        assert_eq!(shown[0], format!("{COMING}\ntime  what  count\nTIME  lost  2\nTIME  lost  3"));
+        assert_eq!(shown[1..], ["TIME  lost  4", "TIME  lost  5"]);
+        assert_eq!(followed(&told, &args(Some(0), true)).0, [lost(4), lost(5)]);
+        assert_eq!(followed(&told, &args(None, true)).0.len(), 5);
+    }
+
+    #[test]
+    fn a_line_of_a_newer_sidecar_is_counted_and_the_others_are_shown() {
+        let newer = format!(r#"{HEAD},"event.name":"portreeve.later"}}"#);
+        let told = [newer.clone(), lost(1), String::new(), newer, lost(2)];
+        assert_eq!(followed(&told, &args(None, true)), (vec![lost(1), lost(2)], 2));
+    }
+
+    #[test]
+    fn a_complaint_of_the_sidecars_is_no_line() {
+        let mut reading = Reading::new(&b"{\"error\":\"four follow already\"}\n"[..]);
+        let told = VIEW.last_kept(&mut reading, &Wanted::default(), &args(None, true)).unwrap_err();
+        assert_eq!(told.error.to_string(), "the sidecar says: four follow already");
     }
 }

@@ -1,10 +1,12 @@
 //! Arguments of the commands that compare policies with each other and with what sidecars logged.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::PodArgs;
+use crate::map::prometheus::PrometheusUrl;
 
 /// What `policy learn` takes.
 #[derive(Debug, Args)]
@@ -79,12 +81,42 @@ pub enum MapFormat {
 #[derive(Debug, Args)]
 pub struct MapArgs {
     /// Flow logs of any number of pods, as the sidecars wrote them; `-` is standard input
-    #[arg(required = true, value_name = "FLOWS")]
+    #[arg(required_unless_present = "prometheus", conflicts_with = "prometheus", value_name = "FLOWS")]
     pub flows: Vec<PathBuf>,
+    /// Draw what a Prometheus has scraped instead of logs, by plain HTTP (`kubectl port-forward` leads there)
+    #[arg(long, value_name = "URL")]
+    pub prometheus: Option<PrometheusUrl>,
+    /// How far back to look in Prometheus [default: 24h]
+    #[arg(long, value_name = "SPAN", requires = "prometheus", value_parser = span)]
+    pub since: Option<Duration>,
+    /// What Prometheus is sent as a bearer token; better said by the variable, which no list of processes shows
+    #[arg(long, value_name = "TOKEN", env = "PORTREEVE_PROMETHEUS_TOKEN", hide_env_values = true)]
+    pub prometheus_token: Option<String>,
     /// The form
     #[arg(long, value_name = "FORM", default_value = "html")]
     pub format: MapFormat,
     /// Where to write it [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// A span of time that Prometheus can look back over: its scrapes are seconds apart.
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span >= Duration::from_secs(60) => Ok(span),
+        Ok(_) => Err("less than a minute, in which Prometheus has scraped nothing to count by".to_owned()),
+        Err(_) => Err("not a span of time (examples: 1h, 24h, 7d)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_a_minute_or_more() {
+        assert_eq!(span("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(span("59s").unwrap_err().contains("less than a minute"));
+        assert!(span("yesterday").unwrap_err().contains("24h"));
+    }
 }

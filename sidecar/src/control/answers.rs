@@ -6,6 +6,7 @@ use dnsproxy::Handle;
 use policies::{Target, TargetHost};
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use crate::exit::chain;
 use crate::fence::Fence;
 use crate::fence::listing::ListedLease;
@@ -30,8 +31,13 @@ pub enum Answer {
     Whole(String),
     /// One object a line.
     Lines(Vec<Arc<str>>),
-    /// One object a line, and more to come.
-    Following(Following),
+    /// One object a line, and more to come; `marked`: with an empty line between what is kept and what comes.
+    Following {
+        /// The lines.
+        following: Following,
+        /// Whether what comes is told from what was kept.
+        marked: bool,
+    },
 }
 
 /// What `explain` is answered with.
@@ -50,6 +56,16 @@ pub struct Explained {
     pub recent: Vec<serde_json::Value>,
 }
 
+/// What `permits` is answered with: for each target, in their order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Permits {
+    /// Whether the policy in force permits it.
+    pub permitted: Vec<bool>,
+}
+
+/// How the complaint about a question that is not known begins: by it a later command knows an earlier sidecar.
+pub const UNKNOWN: &str = "the questions are";
+
 /// An answer that is a complaint.
 pub fn error(sentence: &str) -> Answer {
     Answer::Whole(serde_json::json!({ "error": sentence }).to_string())
@@ -67,21 +83,40 @@ impl Answers {
             "status" => Answer::Whole(self.report.json()),
             "flows" => Answer::Lines(self.telling.kept(Of::Flows)),
             "dns" => Answer::Lines(self.telling.kept(Of::Questions)),
-            "flows follow" => self.follow(Of::Flows),
-            "dns follow" => self.follow(Of::Questions),
+            "flows follow" => self.follow(Of::Flows, false),
+            "dns follow" => self.follow(Of::Questions, false),
+            "flows follow marked" => self.follow(Of::Flows, true),
+            "dns follow marked" => self.follow(Of::Questions, true),
             "leases" => match self.leases().await {
                 Ok(leases) => whole(&serde_json::json!({ "leases": leases })),
                 Err(sentence) => error(&sentence),
             },
-            other => match other.strip_prefix("explain ") {
-                Some(target) => self.explain(target.trim()).await,
-                None => error("the questions are: status, leases, flows, flows follow, dns, dns follow, explain TARGET"),
+            other => match other.split_once(' ') {
+                Some(("explain", target)) => self.explain(target.trim()).await,
+                Some(("permits", targets)) => self.permits(targets),
+                _ => error(&format!(
+                    "{UNKNOWN}: status, leases, flows, flows follow [marked], dns, dns follow [marked], explain TARGET, permits TARGET..."
+                )),
             },
         }
     }
 
-    fn follow(&self, of: Of) -> Answer {
-        self.telling.follow(of).map_or_else(|error_| error(&chain(&error_)), Answer::Following)
+    fn follow(&self, of: Of, marked: bool) -> Answer {
+        let following = self.telling.follow(of);
+        following.map_or_else(|error_| error(&chain(&error_)), |following| Answer::Following { following, marked })
+    }
+
+    /// Of several targets at once whether the policy permits them: by the policy alone, nothing is read from the kernel.
+    fn permits(&self, targets: &str) -> Answer {
+        let policy = self.report.policy();
+        let judged: Result<Vec<bool>, _> = targets
+            .split_whitespace()
+            .map(|text| text.parse::<Target>().map(|target| policies::explain(&policy, &target).verdict == policies::Decision::Permitted))
+            .collect();
+        match judged {
+            Ok(permitted) => whole(&Permits { permitted }),
+            Err(why) => error(&chain(&why)),
+        }
     }
 
     async fn leases(&self) -> Result<Vec<ListedLease>, String> {
@@ -109,16 +144,11 @@ impl Answers {
             TargetHost::Address(address) => lease.address == *address,
         };
         let leases: Vec<ListedLease> = leases.into_iter().filter(about).collect();
-        let addresses: Vec<String> = leases.iter().map(|lease| lease.address.to_string()).collect();
-        let mentions = |line: &serde_json::Value| {
-            let text = |key: &str| line.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-            let destination = text("destination.address");
-            let named =
-                line.get("flow.names").and_then(serde_json::Value::as_array).is_some_and(|names| names.iter().any(|name| *name == host));
-            text("dns.question.name") == host || destination == host || named || addresses.iter().any(|address| address == destination)
-        };
+        let addresses: Vec<std::net::IpAddr> = leases.iter().map(|lease| lease.address).collect();
+        let about = About::new(&target.host, &addresses);
         let lines = self.telling.kept(Of::Flows).into_iter().chain(self.telling.kept(Of::Questions));
-        let mut recent: Vec<serde_json::Value> = lines.filter_map(|line| serde_json::from_str(&line).ok()).filter(mentions).collect();
+        let wanted = lines.filter(|text| serde_json::from_str(text).is_ok_and(|line| about.takes(&line)));
+        let mut recent: Vec<serde_json::Value> = wanted.filter_map(|text| serde_json::from_str(&text).ok()).collect();
         recent.sort_by(|one, other| one["time"].as_str().cmp(&other["time"].as_str()));
         recent.drain(..recent.len().saturating_sub(RECENT));
         whole(&Explained {

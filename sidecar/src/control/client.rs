@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::answers::UNKNOWN;
+use crate::ask::status::render;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -39,6 +41,9 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
+    /// The sidecar does not know the question.
+    #[error("the running sidecar is another version: it does not know this question (use the portreeve of the sidecar's own image)")]
+    Unknown,
     /// The sidecar could not answer.
     #[error("the sidecar says: {0}")]
     Said(String),
@@ -64,10 +69,11 @@ pub fn print_status(args: &StatusArgs) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(Failure::usage(error)),
     };
-    if args.json {
-        output::json(&status)?;
-    } else {
-        output::line(&status.to_string())?;
+    match (args.json, args.ready) {
+        (true, _) => output::json(&status)?,
+        // A startup probe's output becomes an Event, which is one line.
+        (false, true) => output::line(&status.to_string())?,
+        (false, false) => output::people(&render(&status))?,
     }
     Ok(if args.ready && !status.ready { Exit::Refused } else { Exit::Success })
 }
@@ -93,7 +99,7 @@ pub fn question(path: &Path, text: &str, patience: Option<Duration>) -> Result<U
 /// An object of an answer.
 pub fn understood<T: DeserializeOwned>(answer: &str) -> Result<T, AskError> {
     if let Ok(Complaint { error }) = serde_json::from_str(answer) {
-        return Err(AskError::Said(shortened(&error)));
+        return Err(if error.starts_with(UNKNOWN) { AskError::Unknown } else { AskError::Said(shortened(&error)) });
     }
     serde_json::from_str(answer).map_err(|source| AskError::NotUnderstood { answer: shortened(answer), source })
 }

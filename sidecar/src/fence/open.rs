@@ -121,14 +121,14 @@ impl Fence {
     }
 
     /// Sends the plans' changes; an outcome for each plan that has any.
-    fn commit<'a>(&mut self, plans: &Plans, wanted: impl Iterator<Item = Wanted<'a>>, now: Now) -> Vec<Result<(), NotOpened>> {
+    fn commit<'a>(&mut self, plans: &Plans, wanted: impl Iterator<Item = Wanted<'a>> + Clone, now: Now) -> Vec<Result<(), NotOpened>> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let mut label = String::with_capacity(64);
         // Those whose opening has no sets: what stands is not the ruleset of the policy in force, and nothing opens by it.
         let mut homeless = Vec::new();
         let changed = |(answer, plan)| Some((answer, Result::as_ref(plan).ok().filter(|plan: &&Plan| plan.changes > 0)?));
-        for (number, (answer, plan)) in wanted.zip(plans.iter()).filter_map(changed).enumerate() {
+        for (number, (answer, plan)) in wanted.clone().zip(plans.iter()).filter_map(changed).enumerate() {
             let changes = || plans.steps(plan).iter().filter_map(|step| Some((step, step.change?)));
             if changes().any(|(step, _)| self.sets(step.place).is_none()) {
                 homeless.push(number);
@@ -139,6 +139,13 @@ impl Fence {
                 let Some(opening) = self.sets(step.place) else { continue };
                 label.clear();
                 element::write_label(&mut label, answer.grant.name(), self.book.find(step.place), now.tick);
+                if step.again {
+                    // The element is written as a whole: the names of before are those of earlier answers too.
+                    let earlier = wanted.clone().zip(plans.iter()).filter_map(changed).take(number);
+                    let same = earlier
+                        .filter(|(_, plan)| plans.steps(plan).iter().any(|other| other.place == step.place && other.change.is_some()));
+                    same.for_each(|(other, _)| element::add_to_label(&mut label, other.grant.name()));
+                }
                 let timeout = self.clock.instant(end).saturating_duration_since(now.instant);
                 batch.push(Change { opening, address: step.place.address, name: &label, timeout, kind });
             }

@@ -42,6 +42,8 @@ pub struct Step {
     pub term: Term,
     /// What the kernel is told, and when the element ends then; `None` where it stands long enough.
     pub change: Option<(Kind, Tick)>,
+    /// Whether an earlier answer of the batch has a change of the same element.
+    pub again: bool,
 }
 
 /// All that one answer needs.
@@ -114,12 +116,14 @@ impl Plans {
                 let own = clock.end(now.instant, wanted.ttl.clamp(terms.min, terms.max.max(terms.min)).saturating_add(terms.grace));
                 let term = Term { end: own, span: own.since(now.tick) };
                 let element = book.find(place);
+                let mut again = false;
                 let (change, end) = match element.map_or(Need::Add, |element| element.need(name, own, now.tick)) {
                     // The name's own time is written down all the same: the longer lease may be another name's.
                     Need::Nothing(end) => (None, end),
                     need => {
                         let known = element.map_or(own, |element| element.until().max(own));
                         let touched = self.touched.get(&place).copied();
+                        again = touched.is_some();
                         let end = touched.map_or(known, |touched| touched.max(known));
                         // Where another answer of this batch adds it too, a plain add would not count: whatever becomes of the
                         // first, this one starts the timer anew.
@@ -131,7 +135,7 @@ impl Plans {
                     }
                 };
                 until = Some(until.map_or(end, |until: Tick| until.min(end)));
-                self.steps.push(Step { place, term, change });
+                self.steps.push(Step { place, term, change, again });
             }
         }
         Ok(Plan { steps: start..self.steps.len(), changes, until })

@@ -27,6 +27,8 @@ pub struct FenceView {
     pub denied_packets: u64,
     /// Whether raw frames are held on every device.
     pub raw_guard: bool,
+    /// What the kernel lacks and the ruleset does without.
+    pub missing: Vec<nft::Missing>,
     /// What went wrong last.
     pub last_error: Option<LastError>,
     complaints: Lines,
@@ -55,6 +57,9 @@ impl FenceView {
                 false
             }
         };
+        // A later installation does not try again what an earlier one found out.
+        let new: Vec<nft::Missing> = installed.missing.iter().filter(|missing| !self.missing.contains(missing)).copied().collect();
+        self.missing.extend(new);
         tracing::debug!(kept = installed.kept, added = installed.added, removed = installed.removed, "ruleset installed");
     }
 }

@@ -1,34 +1,43 @@
-//! The graph behind the map: flows of many pods' logs, gathered by workload, target, port and verdict.
+//! The graph behind the map: workloads, what they use, and how much, whatever it was learnt from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::exit::Failure;
+use super::target;
 use crate::policycmd::seen::Workload;
-use crate::record::reader::{self, Passed};
-use crate::record::{Direction, FlowEvent, FlowRecord, Record, Timestamp, Verdict};
+use crate::record::{Timestamp, Verdict};
 
 /// The most edges; more would be read by nobody. What is beyond is counted.
-const MOST: usize = 100_000;
+pub const MOST: usize = 100_000;
 
 /// The graph; its form in JSON is version 1, to which fields are only ever added.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Graph {
     /// 1.
     pub version: u32,
+    /// What it was made of.
+    pub source: Source,
     /// Workloads, names and addresses, sorted.
     pub nodes: Vec<Node>,
     /// Who uses what.
     pub edges: Vec<Edge>,
-    /// Flows that the logs say were lost, and those there was no room for.
+    /// Flows that the sidecars say were lost, and those there was no room for.
     pub lost: u64,
-    /// What was read.
-    #[serde(skip)]
-    pub passed: Passed,
+}
+
+/// What a graph was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Source {
+    /// Flow logs.
+    Logs,
+    /// What Prometheus scraped.
+    Prometheus {
+        /// How far back, in seconds.
+        span_seconds: u64,
+    },
 }
 
 /// An end of edges.
@@ -37,12 +46,37 @@ pub struct Graph {
 pub struct Node {
     /// What edges name it by.
     pub id: String,
-    /// `workload`, `name` or `address`.
+    /// `workload`, `name`, `address`, or `other`: what the metrics had no room to name.
     pub kind: &'static str,
-    /// For people.
+    /// For people, short.
     pub label: String,
     /// Of a workload.
     pub namespace: String,
+    /// Of a name: all that share the address, one of which was meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Of a name: the registrable domain (public suffix list), or the namespace of a Service; absent where several names differ in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+}
+
+impl Node {
+    /// A workload.
+    pub fn workload(workload: &Workload) -> Self {
+        let (id, label) = (format!("w:{workload}"), workload.to_string());
+        Node { id, kind: "workload", label, namespace: workload.namespace.clone(), names: Vec::new(), domain: None }
+    }
+
+    /// What is used: names that share an address stand together, since which was meant is not known.
+    pub fn names(names: &[String]) -> Self {
+        let (id, label) = (format!("t:{}", names.join(" or ")), target::label(names));
+        Node { id, kind: "name", label, namespace: String::new(), names: names.to_vec(), domain: target::domain(names) }
+    }
+
+    /// Something that has no name.
+    pub fn nameless(kind: &'static str, label: String) -> Self {
+        Node { id: format!("t:{label}"), kind, label, namespace: String::new(), names: Vec::new(), domain: None }
+    }
 }
 
 /// Flows that are alike.
@@ -61,169 +95,87 @@ pub struct Edge {
     pub verdict: &'static str,
     /// How many began or were refused.
     pub flows: u64,
-    /// Bytes of those that have ended, from who began them.
-    pub bytes_sent: u64,
+    /// Bytes of those that have ended, from who began them; absent where that is not known: none has ended, or all were refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
     /// Bytes to them.
-    pub bytes_received: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
     /// The rules that permit them.
     pub rules: BTreeSet<String>,
     /// Why they were refused.
     pub causes: BTreeSet<String>,
-    /// The first.
+    /// The first; known from logs alone.
     pub first: Option<Timestamp>,
     /// The last.
     pub last: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    workload: Workload,
-    inbound: bool,
-    /// The pod's own address, of inbound flows: an app has several pods.
-    own: Option<IpAddr>,
-    /// The other end: of outbound flows where they go, of inbound ones where they come from.
-    names: Vec<String>,
-    other: IpAddr,
-    port: u16,
-    transport: String,
-    verdict: u8,
+impl Edge {
+    /// Adds bytes; nothing known stays nothing known.
+    pub fn add_bytes(&mut self, sent: Option<u64>, received: Option<u64>) {
+        add(&mut self.bytes_sent, sent);
+        add(&mut self.bytes_received, received);
+    }
 }
 
-const VERDICTS: [&str; 3] = ["permitted", "refused", "would-deny"];
+/// Adds up what is known.
+pub fn add(sum: &mut Option<u64>, more: Option<u64>) {
+    *sum = sum.map_or(more, |sum| Some(sum.saturating_add(more.unwrap_or(0))));
+}
 
-impl Graph {
-    /// Reads the logs.
-    pub fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
-        let mut gathered: BTreeMap<Key, Edge> = BTreeMap::new();
-        let mut pods: HashMap<IpAddr, Workload> = HashMap::new();
-        let mut graph = Graph { version: 1, ..Graph::default() };
-        let passed = reader::each(paths, |line| match line.record {
-            Record::Flow(flow) => {
-                let workload = Workload { namespace: line.origin.namespace.unwrap_or_default(), app: line.origin.app.unwrap_or_default() };
-                let own = if flow.direction == Direction::Inbound { flow.destination } else { flow.source };
-                if pods.len() < MOST {
-                    pods.insert(own, workload.clone());
-                }
-                graph.lost += gather(&mut gathered, workload, &flow);
-            }
-            Record::Lost(lost) => graph.lost += lost.count,
-            Record::Dns(_) => {}
-        });
-        graph.passed = passed.map_err(Failure::usage)?;
-        graph.join(gathered, &pods);
-        Ok(graph)
+/// A verdict as the map writes it.
+pub const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Permitted => "permitted",
+        Verdict::Refused => "refused",
+        Verdict::WouldDeny => "would-deny",
     }
+}
 
-    /// Two pods' logs tell of one flow: it becomes one edge, with both workloads at its ends.
-    fn join(&mut self, gathered: BTreeMap<Key, Edge>, pods: &HashMap<IpAddr, Workload>) {
-        let mut nodes: BTreeSet<Node> = BTreeSet::new();
-        let mut edges: BTreeMap<(String, String, u16, String, &'static str), Edge> = BTreeMap::new();
-        // What passed on the caller's side; what it was refused never came to the other.
-        let passed = |key: &&Key| !key.inbound && VERDICTS.get(usize::from(key.verdict)) != Some(&"refused");
-        let call = |key: &Key| (key.workload.clone(), key.other, key.port, key.transport.clone());
-        let told: BTreeSet<(Workload, IpAddr, u16, String)> = gathered.keys().filter(passed).map(call).collect();
-        for (key, edge) in gathered {
-            let own = of_workload(&key.workload);
-            let other = match pods.get(&key.other) {
-                Some(workload) => of_workload(workload),
-                None => of_target(&key.names, key.other),
-            };
-            // The caller's own log has it, with its rule.
-            if let (Some(own), Some(caller)) = (key.own, pods.get(&key.other))
-                && told.contains(&(caller.clone(), own, key.port, key.transport.clone()))
-            {
-                continue;
-            }
-            let (from, to) = if key.inbound { (other, own) } else { (own, other) };
-            let place = (from.id.clone(), to.id.clone(), key.port, key.transport.clone(), edge.verdict);
-            let entry = edges.entry(place).or_insert_with(|| Edge {
-                from: from.id.clone(),
-                to: to.id.clone(),
-                flows: 0,
-                bytes_sent: 0,
-                bytes_received: 0,
-                first: None,
-                last: None,
-                ..edge.clone()
-            });
-            entry.flows += edge.flows;
-            entry.bytes_sent += edge.bytes_sent;
-            entry.bytes_received += edge.bytes_received;
-            entry.rules.extend(edge.rules);
-            entry.causes.extend(edge.causes);
-            entry.first = entry.first.into_iter().chain(edge.first).min();
-            entry.last = entry.last.into_iter().chain(edge.last).max();
-            nodes.extend([from, to]);
+/// Where an edge stands: its ends, port, protocol and verdict.
+type Place = (String, String, u16, String, &'static str);
+
+/// A graph that comes into being.
+#[derive(Debug, Default)]
+pub struct Draft {
+    nodes: BTreeSet<Node>,
+    edges: BTreeMap<Place, Edge>,
+}
+
+impl Draft {
+    /// The edge between these, a new one if there is none; `None` when there is no room for one more.
+    pub fn edge(&mut self, ends: (Node, Node), port: u16, transport: &str, verdict: &'static str) -> Option<&mut Edge> {
+        let (from, to) = ends;
+        let place = (from.id.clone(), to.id.clone(), port, transport.to_owned(), verdict);
+        if self.edges.len() >= MOST && !self.edges.contains_key(&place) {
+            return None;
         }
-        self.nodes = nodes.into_iter().collect();
-        self.edges = edges.into_values().collect();
+        let edge = self.edges.entry(place).or_insert_with(|| Edge {
+            from: from.id.clone(),
+            to: to.id.clone(),
+            port,
+            transport: transport.to_owned(),
+            verdict,
+            flows: 0,
+            bytes_sent: None,
+            bytes_received: None,
+            rules: BTreeSet::new(),
+            causes: BTreeSet::new(),
+            first: None,
+            last: None,
+        });
+        self.nodes.extend([from, to]);
+        Some(edge)
     }
-}
 
-/// Takes a record in; how many flows there was no room for.
-fn gather(gathered: &mut BTreeMap<Key, Edge>, workload: Workload, flow: &FlowRecord) -> u64 {
-    let inbound = flow.direction == Direction::Inbound;
-    let verdict = match flow.verdict {
-        Verdict::Permitted => 0,
-        Verdict::Refused => 1,
-        Verdict::WouldDeny => 2,
-    };
-    let key = Key {
-        workload,
-        inbound,
-        own: inbound.then_some(flow.destination),
-        names: flow.names.clone(),
-        other: if inbound { flow.source } else { flow.destination },
-        port: flow.destination_port.unwrap_or(0),
-        transport: flow.transport.to_string(),
-        verdict,
-    };
-    let full = gathered.len() >= MOST;
-    let ended = flow.event == FlowEvent::Ended;
-    if full && !gathered.contains_key(&key) {
-        return if ended { 0 } else { flow.count };
+    /// Whether there is an edge.
+    pub fn has(&self, from: &Node, to: &Node, port: u16, transport: &str, verdict: &'static str) -> bool {
+        self.edges.contains_key(&(from.id.clone(), to.id.clone(), port, transport.to_owned(), verdict))
     }
-    let (port, transport) = (key.port, key.transport.clone());
-    let edge = gathered.entry(key).or_insert_with(|| Edge {
-        from: String::new(),
-        to: String::new(),
-        port,
-        transport,
-        verdict: VERDICTS.get(usize::from(verdict)).copied().unwrap_or_default(),
-        flows: 0,
-        bytes_sent: 0,
-        bytes_received: 0,
-        rules: BTreeSet::new(),
-        causes: BTreeSet::new(),
-        first: None,
-        last: None,
-    });
-    // Volumes are seen from the pod; on the map they are seen from who began.
-    let (out, back) = (flow.bytes_sent.unwrap_or_default(), flow.bytes_received.unwrap_or_default());
-    let (out, back) = if inbound { (back, out) } else { (out, back) };
-    edge.bytes_sent += out;
-    edge.bytes_received += back;
-    if !ended {
-        edge.flows += flow.count;
-        edge.first = edge.first.into_iter().chain([flow.first]).min();
-        edge.last = edge.last.into_iter().chain([flow.last]).max();
-    }
-    if let (Some(policy), Some(rule)) = (&flow.policy, &flow.rule) {
-        edge.rules.insert(format!("{policy}.{rule}"));
-    }
-    edge.causes.extend(flow.cause.as_ref().map(crate::ask::flows::because));
-    0
-}
 
-fn of_workload(workload: &Workload) -> Node {
-    Node { id: format!("w:{workload}"), kind: "workload", label: workload.to_string(), namespace: workload.namespace.clone() }
-}
-
-/// Names that share an address stand together: which was meant is not known.
-fn of_target(names: &[String], address: IpAddr) -> Node {
-    let (kind, label) = match names.is_empty() {
-        true => ("address", address.to_string()),
-        false => ("name", names.join(" or ")),
-    };
-    Node { id: format!("t:{label}"), kind, label, namespace: String::new() }
+    /// The graph.
+    pub fn finish(self, source: Source, lost: u64) -> Graph {
+        Graph { version: 1, source, nodes: self.nodes.into_iter().collect(), edges: self.edges.into_values().collect(), lost }
+    }
 }

@@ -10,12 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Metrics;
+use super::places::{Client, Places};
 use crate::worker::report::Report;
 
-/// Connections at once; one more waits in the kernel's queue.
-const CLIENTS: usize = 8;
 /// From accepting to the last byte.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of these, until the head of the request is whole: who scrapes or probes sends it at once.
+const HEAD: Duration = Duration::from_secs(1);
 /// The longest head of a request.
 const HEAD_BYTES: usize = 8 * 1024;
 
@@ -26,6 +27,14 @@ pub struct BindMetricsError {
     address: SocketAddr,
     #[source]
     source: io::Error,
+}
+
+/// The address of the port; a port that the kernel would choose is none that a scrape could find.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err("port 0 would be another one at every start: name the port that is scraped".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    }
 }
 
 /// Binds the port.
@@ -43,49 +52,30 @@ pub fn bind(address: SocketAddr) -> Result<StdListener, BindMetricsError> {
 /// The event loop does not take the socket.
 pub async fn serve(listener: StdListener, metrics: Metrics, report: Report) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CLIENTS));
+    let mut places = Places::default();
+    let pages = Pages { metrics, report, one: Arc::new(Semaphore::new(1)) };
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (metrics, report) = (metrics.clone(), report.clone());
-        tokio::spawn(async move {
+        let Ok(own) = stream.local_addr() else { continue };
+        let client = Client::new(peer.ip(), own.ip());
+        places.make_room(client);
+        let pages = pages.clone();
+        let task = tokio::spawn(async move {
             // Who is slow or talks nonsense: his loss.
-            let _ = tokio::time::timeout(PATIENCE, talk(stream, &metrics, &report)).await;
-            drop(place);
+            let _ = tokio::time::timeout(PATIENCE, talk(stream, pages)).await;
         });
+        places.take(client, task.abort_handle());
     }
 }
 
-async fn talk(mut stream: TcpStream, metrics: &Metrics, report: &Report) -> io::Result<()> {
-    let mut head = Vec::with_capacity(1024);
-    let request = loop {
-        let read = stream.read_buf(&mut head).await?;
-        match parse(&head) {
-            Some(request) => break request,
-            None if read == 0 => return Ok(()),
-            None if head.len() > HEAD_BYTES => break Request::TooLarge,
-            None => {}
-        }
-    };
-    let reply = match request {
-        Request::TooLarge => reply("431 Request Header Fields Too Large", "the head is too long\n", true),
-        Request::Broken => reply("400 Bad Request", "this is no HTTP/1 request\n", true),
-        Request::OtherMethod => reply("405 Method Not Allowed", "GET and HEAD alone\n", true),
-        Request::Get { path, body } => match path.as_str() {
-            "/metrics" => match metrics.text(&report.status(), report.load_failed()) {
-                Ok(text) => reply("200 OK", &text, body),
-                Err(error) => reply("500 Internal Server Error", &format!("{error}\n"), body),
-            },
-            "/livez" => reply("200 OK", "ok\n", body),
-            "/readyz" => {
-                let status = report.status();
-                reply(if status.ready { "200 OK" } else { "503 Service Unavailable" }, &format!("{status}\n"), body)
-            }
-            _ => reply("404 Not Found", "there are /metrics, /readyz and /livez\n", body),
-        },
+async fn talk(mut stream: TcpStream, pages: Pages) -> io::Result<()> {
+    let reply = match tokio::time::timeout(HEAD, listen(&mut stream)).await {
+        Ok(Ok(Some(request))) => answer(request, pages).await,
+        Ok(Ok(None)) | Err(_) => return Ok(()),
+        Ok(Err(error)) => return Err(error),
     };
     stream.write_all(&reply).await?;
     stream.shutdown().await?;
@@ -93,6 +83,67 @@ async fn talk(mut stream: TcpStream, metrics: &Metrics, report: &Report) -> io::
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
+}
+
+/// What is asked; `None` where somebody just left.
+async fn listen(stream: &mut TcpStream) -> io::Result<Option<Request>> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        let read = stream.read_buf(&mut head).await?;
+        match parse(&head) {
+            Some(request) => return Ok(Some(request)),
+            None if read == 0 => return Ok(None),
+            None if head.len() > HEAD_BYTES => return Ok(Some(Request::TooLarge)),
+            None => {}
+        }
+    }
+}
+
+/// What pages are made of, one at a time: who asks in a hurry gets no more than one thread to work for him.
+#[derive(Debug, Clone)]
+struct Pages {
+    metrics: Metrics,
+    report: Report,
+    one: Arc<Semaphore>,
+}
+
+async fn answer(request: Request, pages: Pages) -> Vec<u8> {
+    let (path, body) = match request {
+        Request::TooLarge => return reply("431 Request Header Fields Too Large", "the head is too long\n", true),
+        Request::Broken => return reply("400 Bad Request", "this is no HTTP/1 request\n", true),
+        Request::OtherMethod => return reply("405 Method Not Allowed", "GET and HEAD alone\n", true),
+        Request::Get { path, body } => (path, body),
+    };
+    // The status waits for the end of a round of the resolver's: the thread of all else does not wait along.
+    let status = async |page: fn(&Metrics, &Report) -> (&'static str, String)| {
+        let turn = Arc::clone(&pages.one).acquire_owned().await;
+        let made = tokio::task::spawn_blocking(move || {
+            let made = page(&pages.metrics, &pages.report);
+            drop(turn);
+            made
+        });
+        let made = made.await;
+        let (status, text) = made.unwrap_or(("500 Internal Server Error", "the status was not made\n".to_owned()));
+        reply(status, &text, body)
+    };
+    match path.as_str() {
+        "/metrics" => {
+            status(|metrics, report| match metrics.text(&report.status(), report.load_failed()) {
+                Ok(text) => ("200 OK", text),
+                Err(error) => ("500 Internal Server Error", format!("{error}\n")),
+            })
+            .await
+        }
+        "/readyz" => {
+            status(|_, report| {
+                let status = report.status();
+                (if status.ready { "200 OK" } else { "503 Service Unavailable" }, format!("{status}\n"))
+            })
+            .await
+        }
+        "/livez" => reply("200 OK", "ok\n", body),
+        _ => reply("404 Not Found", "there are /metrics, /readyz and /livez\n", body),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

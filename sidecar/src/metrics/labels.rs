@@ -3,8 +3,23 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+/// What stands for all that there is no room for.
+pub const OTHER: &str = "other";
+/// What stands for the names that are not spelt out: `a.example.com and others`.
+pub const OTHERS: &str = " and others";
 /// The longest value.
-const MOST_BYTES: usize = 256;
+pub const MOST_BYTES: usize = 256;
+
+/// The most names of a shared address that are spelt out.
+const SPELT: usize = 3;
+
+/// The names that an address is open for, as one value: `a.example.com or b.example.com`, `a.example.com and others`.
+pub fn names(names: &[String]) -> String {
+    match names {
+        [first, ..] if names.len() > SPELT => format!("{first}{OTHERS}"),
+        few => few.join(" or "),
+    }
+}
 
 /// The values that one label has had.
 #[derive(Debug)]
@@ -29,7 +44,7 @@ impl Bounded {
             return value.to_owned();
         }
         if seen.len() >= self.most || value.len() > MOST_BYTES {
-            return "other".to_owned();
+            return OTHER.to_owned();
         }
         seen.insert(value.to_owned());
         value.to_owned()

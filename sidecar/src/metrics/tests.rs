@@ -101,6 +101,13 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
             metrics.record(&Record::Flow(permitted));
         }
     }
+    for n in 0..60 {
+        for (verdict, reason) in
+            [(DnsVerdict::Refused, "not-permitted"), (DnsVerdict::Refused, "denied"), (DnsVerdict::WouldDeny, "denied")]
+        {
+            metrics.record(&question(&format!("n{n}.example.net"), verdict, reason));
+        }
+    }
     let text = metrics.text(&status(), false).unwrap();
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
     assert!(series <= 400, "{series}");
@@ -121,8 +128,102 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
 }
 
 #[test]
+fn a_pod_that_uses_ten_names_has_some_eighty_series() {
+    let metrics = Metrics::new().unwrap();
+    for n in 0..10 {
+        let began = flow(&format!("n{n}.example.com"), 443);
+        metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(1), ..began.clone() }));
+        metrics.record(&Record::Flow(began));
+    }
+    metrics.record(&question("github.com", DnsVerdict::Refused, "not-permitted"));
+    let text = metrics.text(&status(), false).unwrap();
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!((60..=90).contains(&series), "{series}");
+}
+
+#[test]
 fn losses_are_there_before_the_first_so_that_an_increase_is_seen() {
     let text = Metrics::new().unwrap().text(&status(), false).unwrap();
     let at_zero = text.lines().filter(|line| line.starts_with("portreeve_lost_total") && line.ends_with(" 0")).count();
     assert_eq!(at_zero, LOSSES.len(), "{text}");
+}
+
+fn question(name: &str, verdict: DnsVerdict, reason: &str) -> Record {
+    let told = serde_json::json!({
+        "dns.question.name": name, "dns.question.type": "A", "dns.verdict": verdict, "dns.reason": reason, "dns.response_code": "NXDOMAIN",
+        "dns.source": "here", "dns.duration.us": 1, "network.transport": "udp", "dns.count": 2,
+        "dns.first": Timestamp::from_millis(0), "dns.last": Timestamp::from_millis(0),
+    });
+    Record::Dns(serde_json::from_value(told).unwrap())
+}
+
+#[test]
+fn refused_names_are_told_as_many_as_there_is_room_for() {
+    let metrics = Metrics::new().unwrap();
+    metrics.record(&question("github.com", DnsVerdict::Refused, "not-permitted"));
+    metrics.record(&question("api.example.com", DnsVerdict::Permitted, ""));
+    for n in 0..500 {
+        metrics.record(&question(&format!("n{n}.example.net"), DnsVerdict::Refused, "not-permitted"));
+        metrics.record(&question(&format!("n{n}.example.org"), DnsVerdict::WouldDeny, "denied"));
+    }
+    let text = metrics.text(&status(), false).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("portreeve_refused_names_total")).collect();
+    assert!(
+        rows.contains(&"portreeve_refused_names_total{name=\"github.com\",reason=\"not-permitted\",verdict=\"refused\"} 2"),
+        "{rows:?}"
+    );
+    assert!(!text.contains("name=\"api.example.com\""));
+    // 20 of them, and `other` for each verdict and reason.
+    assert_eq!(rows.len(), 22, "{rows:?}");
+    let sum: u64 = rows.iter().map(|row| row.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(sum, 2 * 1_001);
+}
+
+#[test]
+fn a_shared_address_is_counted_once_and_takes_no_room_of_single_names() {
+    let metrics = Metrics::new().unwrap();
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let shared = |list: &[&str]| Record::Flow(FlowRecord { names: names(list), shared_address: true, ..flow("", 443) });
+    metrics.record(&shared(&["a.example.com", "b.example.com"]));
+    metrics.record(&shared(&["a.example.com", "b.example.com", "c.example.com", "d.example.com"]));
+    for n in 0..200 {
+        metrics.record(&shared(&[&format!("n{n}.example.net"), "z.example.net"]));
+    }
+    for n in 0..34 {
+        metrics.record(&Record::Flow(flow(&format!("single{n}.example.com"), 443)));
+    }
+    let text = metrics.text(&status(), false).unwrap();
+    for name in ["a.example.com or b.example.com", "a.example.com and others", "single33.example.com"] {
+        assert!(text.contains(&format!("name=\"{name}\"")), "{name}: {text}");
+    }
+    let total: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("portreeve_flows_total"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(total, 3 * (2 + 200 + 34), "each flow once");
+}
+
+#[test]
+fn what_only_grows_is_a_counter_and_what_was_is_told_no_more() {
+    let metrics = Metrics::new().unwrap();
+    let mut now = status();
+    now.generation = "00aa".to_owned();
+    now.renewals.asked = 5;
+    let _ = metrics.text(&now, false).unwrap();
+    (now.generation, now.loads, now.queries.over_budget, now.renewals.asked) = ("00bb".to_owned(), 3, 4, 9);
+    let text = metrics.text(&now, false).unwrap();
+    for line in [
+        "# TYPE portreeve_policy_loads_total counter",
+        "portreeve_policy_loads_total 3",
+        "# TYPE portreeve_answers_withheld_total counter",
+        "# TYPE portreeve_table_restored_total counter",
+        "portreeve_over_budget_total 4",
+        "portreeve_renewals_total{what=\"asked\"} 9",
+        "portreeve_policy_info{generation=\"00bb\"} 1",
+        concat!("portreeve_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("00aa"));
 }

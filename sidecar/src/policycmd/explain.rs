@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use policies::{Decision, Pod, Policy, PolicyFile, Surroundings, Target};
 
 use super::files::{self, Files};
+use crate::ask::paint::leading;
 use crate::cli::ExplainArgs;
 use crate::exit::{Exit, Failure};
 use crate::loader::today;
@@ -35,7 +36,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     if args.json {
         output::json(&explanation)?;
     } else {
-        output::line(&explanation.to_string())?;
+        output::people(&leading(&explanation.to_string()))?;
         let counted = policy.files().len();
         if counted < parsed.len() {
             let all = parsed.len();

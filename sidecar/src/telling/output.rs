@@ -1,4 +1,4 @@
-//! Lines on stdout: written by a thread of its own, so that a reader who is slow or gone holds up nobody; what he misses is counted.
+//! Lines on stdout or stderr: written by a thread of its own, so that a reader who is slow or gone holds up nobody; what he misses is counted.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Lines that wait for the writer.
 const WAITING: usize = 2048;
 
-/// The way to stdout.
+/// The way to one of the two.
 #[derive(Debug)]
 pub struct Output {
     lines: SyncSender<Arc<str>>,
@@ -20,26 +20,54 @@ pub struct Output {
 }
 
 impl Output {
-    /// Starts the writer; it ends with this value.
+    /// Starts the writer to stdout; it ends with this value.
     ///
     /// # Errors
     /// The system's, if it has no thread for it.
     pub fn start() -> io::Result<Self> {
-        let (lines, written) = sync_channel(WAITING);
+        Self::to("flow-log", WAITING, io::stdout, || {
+            // Once: whoever reads the log of the process is told that the other one is not written.
+            tracing::error!("the log of flows cannot be written to stdout");
+        })
+    }
+
+    /// Starts the writer to stderr, for the process's own log.
+    ///
+    /// # Errors
+    /// The system's, if it has no thread for it.
+    pub fn to_stderr(waiting: usize) -> io::Result<Self> {
+        Self::to("log", waiting, io::stderr, || {})
+    }
+
+    fn to<W: Write + Send + 'static>(
+        name: &str,
+        room: usize,
+        sink: impl Fn() -> W + Send + 'static,
+        complain: impl FnMut() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (lines, written) = sync_channel(room);
         let unwritten = Arc::new(AtomicU64::new(0));
         let waiting = Arc::new(AtomicU64::new(0));
         let (lost, done) = (Arc::clone(&unwritten), Arc::clone(&waiting));
-        thread::Builder::new().name("flow-log".into()).spawn(move || write(&written, &lost, &done))?;
+        thread::Builder::new().name(name.into()).spawn(move || write(&written, &lost, &done, sink, complain))?;
         Ok(Output { lines, unwritten, waiting })
     }
 
-    /// Writes a line, now or never.
+    /// Writes a line, now or never: one that there is no room for is counted.
     pub fn line(&self, line: Arc<str>) {
-        self.waiting.fetch_add(1, Relaxed);
-        if self.lines.try_send(line).is_err() {
-            self.waiting.fetch_sub(1, Relaxed);
+        if !self.offer(line) {
             self.unwritten.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Writes a line if there is room for it; whether there was.
+    pub fn offer(&self, line: Arc<str>) -> bool {
+        self.waiting.fetch_add(1, Relaxed);
+        let taken = self.lines.try_send(line).is_ok();
+        if !taken {
+            self.waiting.fetch_sub(1, Relaxed);
+        }
+        taken
     }
 
     /// Waits until all lines are written, at most for `limit`.
@@ -56,8 +84,14 @@ impl Output {
     }
 }
 
-fn write(lines: &Receiver<Arc<str>>, unwritten: &AtomicU64, waiting: &AtomicU64) {
-    let mut out = BufWriter::new(io::stdout());
+fn write<W: Write>(
+    lines: &Receiver<Arc<str>>,
+    unwritten: &AtomicU64,
+    waiting: &AtomicU64,
+    sink: impl Fn() -> W,
+    mut complain: impl FnMut(),
+) {
+    let mut out = BufWriter::new(sink());
     let mut said = false;
     while let Ok(line) = lines.recv() {
         let mut count = 0;
@@ -69,12 +103,12 @@ fn write(lines: &Receiver<Arc<str>>, unwritten: &AtomicU64, waiting: &AtomicU64)
         for line in lines.try_iter().take(WAITING) {
             written = written.and(put(line));
         }
-        if let Err(error) = written.and_then(|()| out.flush()) {
+        if written.and_then(|()| out.flush()).is_err() {
             // What is in the buffer would be tried again for ever.
-            out = BufWriter::new(io::stdout());
+            out = BufWriter::new(sink());
             unwritten.fetch_add(count, Relaxed);
             if !std::mem::replace(&mut said, true) {
-                tracing::error!(%error, "the log of flows cannot be written to stdout");
+                complain();
             }
         }
         waiting.fetch_sub(count, Relaxed);

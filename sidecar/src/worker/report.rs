@@ -1,17 +1,19 @@
 //! What the worker knows about itself, gathered when somebody asks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use dnsproxy::Handle;
 use policies::{Mode, Policy};
 use tokio::sync::watch;
 
-use crate::fence::Fence;
+use crate::cli::FlowLogArg;
+use crate::fence::{Fence, FenceView};
 use crate::keeper::Keeper;
 use crate::loader::Loaded;
-use crate::status::{LastError, PolicyFileStatus, Queries, Status, UpstreamStatus};
+use crate::status::{Conditions, LastError, PolicyFileStatus, Queries, Status, UpstreamStatus};
 
 /// What the loads left behind.
 #[derive(Debug, Clone, Default)]
@@ -30,13 +32,35 @@ pub struct Report {
     proxy: Handle<Fence>,
     loads: watch::Sender<Loads>,
     tested: watch::Receiver<Result<(), String>>,
+    given: Given,
+    started: (SystemTime, Instant),
 }
+
+/// What the worker was told to do, for `doctor` to look at.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Where the metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where the log of flows goes.
+    pub flow_log: FlowLogArg,
+    /// Whether flows are heard of.
+    pub flows_heard: bool,
+}
+
+/// Warnings of the policy that are told.
+const WARNINGS: usize = 20;
 
 impl Report {
     /// The report, and where the self-test says how it went.
-    pub fn new(policy: Arc<ArcSwap<Policy>>, keeper: Keeper, proxy: Handle<Fence>) -> (Self, watch::Sender<Result<(), String>>) {
+    pub fn new(
+        policy: Arc<ArcSwap<Policy>>,
+        keeper: Keeper,
+        proxy: Handle<Fence>,
+        given: Given,
+    ) -> (Self, watch::Sender<Result<(), String>>) {
         let (ready, tested) = watch::channel(Err("the resolver has not been tried yet".to_owned()));
-        (Report { policy, keeper, proxy, loads: watch::Sender::new(Loads::default()), tested }, ready)
+        let (loads, started) = (watch::Sender::new(Loads::default()), (SystemTime::now(), Instant::now()));
+        (Report { policy, keeper, proxy, loads, tested, given, started }, ready)
     }
 
     /// A policy is in force.
@@ -112,6 +136,26 @@ impl Report {
                 withheld: stats.gate_failures,
             },
             last_error: newest,
+            conditions: Some(self.conditions(&view, &policy)),
+        }
+    }
+
+    fn conditions(&self, view: &FenceView, policy: &Policy) -> Conditions {
+        let (then, begun) = self.started;
+        // The monotonic clock goes on by itself: what the other one differs by was set.
+        let gone = i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let by_clock = SystemTime::now().duration_since(then).map_or_else(|before| -seconds(before.duration()), seconds);
+        let flow_log = clap::ValueEnum::to_possible_value(&self.given.flow_log).map(|value| value.get_name().to_owned());
+        let warnings = policy.warnings().iter().take(WARNINGS);
+        Conditions {
+            metrics: self.given.metrics.map(|address| address.to_string()),
+            flow_log: flow_log.unwrap_or_default(),
+            flows_heard: self.given.flows_heard,
+            table_owned: !view.missing.contains(&nft::Missing::Ownership),
+            conntrack_timeout: !view.missing.contains(&nft::Missing::ConntrackTimeout),
+            clock_stepped_seconds: by_clock - gone,
+            warnings: warnings.map(|warning| format!("{}:{}: {}", warning.path(), warning.line(), warning.message())).collect(),
         }
     }
 

@@ -44,3 +44,33 @@ fn nothing_is_said_to_be_open_by_a_rule_that_the_kernel_does_not_have() {
     };
     std::thread::spawn(body).join().unwrap();
 }
+
+#[test]
+fn names_of_one_address_that_are_answered_together_are_all_in_the_kernels_comment() {
+    let body = || {
+        assert!(unshare(CloneFlags::CLONE_NEWNET).is_ok(), "this test makes a network namespace: run it as root");
+        let mut fence = fence(policy("web"));
+        let policy = fence.policy().clone();
+        let grant = |name: &str| match policy.judge(&Name::parse(name).unwrap()) {
+            Verdict::Granted(grant) => grant,
+            Verdict::Refused(_) => panic!("{name} is refused"),
+        };
+        let grants = ["a.example", "b.example", "c.example"].map(grant);
+        let addresses = [[198, 51, 100, 1].into()];
+        let wanted = grants.iter().map(|grant| Wanted { grant, addresses: &addresses, ttl: Duration::from_secs(60) });
+        assert!(fence.open(wanted).iter().all(Result::is_ok));
+        let named = |fence: &mut Fence| {
+            let found = fence.firewall.read_back().unwrap();
+            fence.find_sets();
+            let mut names: Vec<String> = found.leases[0].name.split(' ').map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(named(&mut fence), ["a.example", "b.example", "c.example"]);
+        // One that is answered again by itself leaves the others there.
+        let longer = Wanted { grant: &grants[1], addresses: &addresses, ttl: Duration::from_secs(600) };
+        assert!(fence.open(std::iter::once(longer)).iter().all(Result::is_ok));
+        assert_eq!(named(&mut fence), ["a.example", "b.example", "c.example"]);
+    };
+    std::thread::spawn(body).join().unwrap();
+}

@@ -1,0 +1,69 @@
+//! What was on the wire, as flows: what the watcher saw without the resolver's and the kernel's own packets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::check::Place;
+use crate::watcher::Direction;
+use crate::{Packet, Pod, Watcher};
+
+/// The packets of the hour's flows.
+#[derive(Debug)]
+pub struct Wire {
+    packets: Vec<Packet>,
+    pod: [IpAddr; 2],
+}
+
+impl Wire {
+    /// Everything that the watcher saw but questions to the resolver and housekeeping.
+    #[must_use]
+    pub fn of(watcher: &Watcher, pod: &Pod) -> Self {
+        let packets = watcher.all(|packet| {
+            let of_the_resolver = packet.destination_port == 53 || packet.source_port == 53;
+            (packet.is_tcp() || packet.is_udp()) && !of_the_resolver && !packet.is_housekeeping()
+        });
+        Self { packets, pod: [pod.v4().into(), pod.v6().into()] }
+    }
+
+    /// How many flows went to each place: by the ports they came from.
+    #[must_use]
+    pub fn flows(&self) -> BTreeMap<Place, u64> {
+        let mut ports: BTreeMap<Place, BTreeSet<u16>> = BTreeMap::new();
+        for (place, port, _) in self.packets.iter().filter_map(|packet| self.side(packet)) {
+            let _again = ports.entry(place).or_default().insert(port);
+        }
+        ports.into_iter().map(|(place, ports)| (place, ports.len() as u64)).collect()
+    }
+
+    /// Of each place: bytes sent and received, packets sent and received, seen from the pod.
+    #[must_use]
+    pub fn volumes(&self) -> BTreeMap<Place, [u64; 4]> {
+        let mut volumes: BTreeMap<Place, [u64; 4]> = BTreeMap::new();
+        for packet in &self.packets {
+            let Some((place, ..)) = self.side(packet) else { continue };
+            let received = usize::from(packet.direction == Direction::ToPod);
+            let volume = volumes.entry(place).or_default();
+            // The Ethernet header is no part of what conntrack counts.
+            volume[received] += packet.length as u64 - 14;
+            volume[2 + received] += 1;
+        }
+        volumes
+    }
+
+    /// The place that a packet's flow was begun to, and the port it was begun from. The script's own servers have known ports.
+    fn side(&self, packet: &Packet) -> Option<(Place, u16, bool)> {
+        let transport = if packet.is_tcp() { "tcp" } else { "udp" };
+        let outbound = match packet.direction {
+            // The pod's own server answers from its port: that flow was begun by the other side.
+            Direction::FromPod => !(self.pod.contains(&packet.source) && packet.source_port == super::round::SERVED),
+            Direction::ToPod => !(self.pod.contains(&packet.destination) && packet.destination_port == super::round::SERVED),
+        };
+        let forward = outbound == (packet.direction == Direction::FromPod);
+        let (to, to_port, from_port) = if forward {
+            (packet.destination, packet.destination_port, packet.source_port)
+        } else {
+            (packet.source, packet.source_port, packet.destination_port)
+        };
+        Some(((transport.to_owned(), to, to_port), from_port, outbound))
+    }
+}
