@@ -4,8 +4,13 @@
 
 #[path = "fence/cases.rs"]
 mod cases;
+#[path = "support/cluster.rs"]
+#[allow(dead_code, reason = "the tests of the injection use the rest")]
+mod cluster;
 #[path = "fence/evaluator.rs"]
 mod evaluator;
+#[path = "fence/injected.rs"]
+mod injected;
 #[path = "fence/pods.rs"]
 mod pods;
 

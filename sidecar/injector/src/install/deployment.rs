@@ -88,6 +88,7 @@ fn container(plan: &Plan) -> Value {
             format!("--port={HTTPS}"),
             format!("--metrics-port={METRICS}"),
             "--settings=/etc/portreeve/settings/settings.toml",
+            "--platform-policy=/etc/portreeve/platform/platform.toml",
             "--ca=/etc/portreeve/ca",
             format!("--service=portreeve-injector.{}.svc", plan.namespace),
         ],

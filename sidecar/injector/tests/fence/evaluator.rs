@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 pub(crate) struct Request {
     pub(crate) operation: &'static str,
     pub(crate) resource: &'static str,
-    pub(crate) namespace: &'static str,
+    pub(crate) namespace: String,
     pub(crate) object: Json,
     pub(crate) old: Json,
     pub(crate) namespace_object: Json,
@@ -40,7 +40,7 @@ impl Request {
         Request {
             operation: "CREATE",
             resource: "pods",
-            namespace: "shop",
+            namespace: "shop".to_owned(),
             object: Json::Null,
             old: Json::Null,
             namespace_object: json!({"metadata": {"name": "shop"}}),
