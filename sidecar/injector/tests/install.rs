@@ -39,6 +39,18 @@ fn options_reach_the_objects() {
     let webhook = &find("MutatingWebhookConfiguration", "zz-portreeve")["webhooks"][0];
     assert_eq!(webhook["clientConfig"]["service"]["namespace"], "guards");
     assert_eq!(webhook["namespaceSelector"]["matchExpressions"][1]["values"], serde_json::json!(["kube-system", "guards", "infra"]));
+    // Whether a namespace enforces a level is told by the path: no namespace is behind both entries, and none behind neither.
+    let webhooks = find("MutatingWebhookConfiguration", "zz-portreeve")["webhooks"].as_array().unwrap();
+    let entries: Vec<_> = webhooks
+        .iter()
+        .map(|entry| {
+            let expression = &entry["namespaceSelector"]["matchExpressions"][2];
+            assert_eq!(expression["key"], "pod-security.kubernetes.io/enforce");
+            assert_eq!(expression["values"], serde_json::json!(["baseline", "restricted"]));
+            (entry["clientConfig"]["service"]["path"].as_str().unwrap(), expression["operator"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(entries, [("/pods", "NotIn"), ("/pods-under-pod-security", "In")]);
     assert_eq!(webhook["clientConfig"]["caBundle"], "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=");
     assert!(find("ConfigMap", "portreeve-injector")["data"]["settings.toml"].as_str().unwrap().contains("image = \"r.example/p:2\""));
     find("ValidatingAdmissionPolicy", "portreeve-restricted");
