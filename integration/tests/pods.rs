@@ -105,7 +105,7 @@ fn a_config_map_that_changes_is_in_force() {
     stage.attempt(&pod, &watcher, "http://new.example.com:443/", Must::BeHeld);
     // podman has no live ConfigMaps: the test swaps the volume's `..data` as a kubelet does.
     let text = "version = 1\nname = \"alerts\"\n[[allow]]\nname = \"new\"\nhosts = [\"new.example.com\"]\nports = [\"443\"]\n";
-    pod.volume("portreeve-app").replace(&[("alerts.toml", text)]);
+    pod.volume("portreeve-policies-0").replace(&[("alerts.toml", text)]);
     let reloaded = wait_until(LIMIT, || curl(&pod, "http://new.example.com:443/").ok().then_some(()));
     assert!(reloaded.is_some(), "{}", pod.logs("portreeve"));
     stage.attempt(&pod, &watcher, "http://new.example.com:443/", Must::Leave);

@@ -87,17 +87,22 @@ pub fn injected(app: &str, command: &[&str]) -> Value {
 ///   an empty directory, as with a kubelet; their names begin with the pod's, since podman's volumes have no namespace;
 /// - fields of the downward API become values; resolv.conf and hosts are mounted, since podman writes none without a network.
 ///
+/// - ports are left out, which say something and do nothing: podman would map them, and has no network here;
+/// - annotations are left out: podman refuses values of more than 63 characters, which is Kubernetes' bound for labels alone.
+///
 /// Images, commands, rights, resources, mounts stay as they are.
 pub(super) fn as_podman_plays_it(pod: &Value, config_maps: &[ConfigMap], etc: &Path) -> Playable {
     let name = text(&pod["metadata"]["name"]);
     let mut pod = pod.clone();
     let fields = pod.clone();
+    let _not_played = pod["metadata"].as_object_mut().and_then(|metadata| metadata.remove("annotations"));
     let spec = pod["spec"].as_object_mut().expect("spec");
     let mut containers = Vec::new();
     let mut flat = Vec::new();
     for (list, init) in [("initContainers", true), ("containers", false)] {
         for mut container in spec.remove(list).and_then(|list| list.as_array().cloned()).unwrap_or_default() {
             let object = container.as_object_mut().expect("a container");
+            let _not_played = object.remove("ports");
             let always = object.remove("restartPolicy").is_some_and(|policy| policy == "Always");
             let probe = object.remove("startupProbe").map(|probe| strings(&probe["exec"]["command"])).unwrap_or_default();
             let kind = match (init, always) {

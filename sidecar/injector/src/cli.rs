@@ -20,6 +20,10 @@ pub enum Command {
     Install(InstallArgs),
     /// Print what `install` made, in the order in which it must go, for `kubectl delete --ignore-not-found -f -`.
     Uninstall(UninstallArgs),
+    /// Answer the API server's reviews of pods and of policy ConfigMaps
+    Serve(Box<crate::serve::ServeArgs>),
     /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
     Inject(crate::offline::InjectArgs),
+    /// Print a new CA as a Secret, for `kubectl create -f -`
+    Ca(crate::ca::CaArgs),
 }

@@ -1,6 +1,9 @@
 //! What a cluster is told so that every pod of a labelled namespace is held: the pure injection, the webhook around it, and the manifests.
 #![forbid(unsafe_code)]
 
+pub mod answering;
+pub mod ca;
+pub mod certificates;
 pub mod cli;
 pub mod configmaps;
 pub mod fence;
@@ -11,10 +14,14 @@ pub mod offline;
 pub mod platform;
 pub mod refusals;
 pub mod review;
+pub mod serve;
 pub mod settings;
 
+use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+
+use crate::serve::ServeError;
 
 /// Acts on the parsed command line. 0 done, 1 refused, 2 bad input, 70 failed while running, 78 this machine cannot.
 pub fn run(cli: cli::Cli) -> ExitCode {
@@ -22,6 +29,14 @@ pub fn run(cli: cli::Cli) -> ExitCode {
         cli::Command::Inject(args) => inject_offline(&args),
         cli::Command::Install(args) => install::install(&args),
         cli::Command::Uninstall(args) => install::uninstall(&args),
+        cli::Command::Serve(args) => match serve::command(*args, answering::reviewers()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, if matches!(error, ServeError::Settings(_)) { 2 } else { 78 }),
+        },
+        cli::Command::Ca(args) => match ca::command(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, 70),
+        },
     }
 }
 
@@ -30,16 +45,14 @@ fn inject_offline(args: &offline::InjectArgs) -> ExitCode {
     match offline::run(args, &mut stdin.lock(), &mut stdout.lock(), &mut stderr.lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            tell(&error);
-            ExitCode::from(if matches!(error, offline::InjectError::Write(_)) { 70 } else { 2 })
-        }
+        Err(error) => failed(&error, if matches!(error, offline::InjectError::Write(_)) { 70 } else { 2 }),
     }
 }
 
-/// The error and what caused it, each said once. Where stderr is gone nobody listens.
-fn tell(error: &dyn std::error::Error) {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+/// Tells the error and what caused it, each said once. Where stderr is gone nobody listens.
+fn failed(error: &(dyn Error + 'static), code: u8) -> ExitCode {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     let chain: Vec<String> = causes.map(ToString::to_string).collect();
-    let _ = writeln!(std::io::stderr().lock(), "error: {}", chain.join(": "));
+    let _ = writeln!(std::io::stderr().lock(), "portreeve-injector: {}", chain.join(": "));
+    ExitCode::from(code)
 }

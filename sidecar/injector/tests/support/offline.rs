@@ -96,7 +96,7 @@ fn wrong_input_is_told_with_its_place() {
         let output = inject(&args, stdin);
         let told = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{args:?}: {told}");
-        assert!(told.starts_with("error: ") && told.contains(wanted), "{args:?}: {told}");
+        assert!(told.starts_with("portreeve-injector: ") && told.contains(wanted), "{args:?}: {told}");
     }
     assert_eq!(inject(&["-f", "-"], "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n").status.code(), Some(1), "a pod without a spec");
 }

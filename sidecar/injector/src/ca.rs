@@ -1,0 +1,117 @@
+//! The command `ca`: a new certificate authority as a Secret that `kubectl create` takes, and that it refuses to put over an older one.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use time::{Duration, OffsetDateTime};
+
+/// Ten years: the CA stands in webhook configurations, which nobody looks at in between; `…_ca_expires_timestamp_seconds` tells in time.
+const LIFE: Duration = Duration::days(3652);
+/// The clock of whoever runs this may be ahead of the API server's.
+const BACK: Duration = Duration::hours(1);
+
+/// What `ca` takes.
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// The injector's namespace.
+    #[arg(long, default_value = "portreeve-system", value_parser = label)]
+    pub namespace: String,
+    /// The CA that follows the one in use: keys next.crt and next.key of the same Secret, for `kubectl apply --server-side -f -`.
+    #[arg(long)]
+    pub next: bool,
+}
+
+/// Why no CA was printed.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The certificate.
+    #[error("cannot make a CA")]
+    Make(#[source] rcgen::Error),
+    /// The kernel's generator, for the name.
+    #[error("cannot name the CA: no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// Stdout.
+    #[error("cannot print the Secret")]
+    Print(#[source] io::Error),
+}
+
+/// A CA's certificate and its key, both PEM.
+pub struct NewCa {
+    /// What webhook configurations trust.
+    pub certificate: String,
+    /// What signs; for the Secret alone.
+    pub key: String,
+}
+
+/// A new CA on the curve P-256, valid from an hour ago for ten years from `now`.
+///
+/// # Errors
+/// The certificate cannot be made.
+pub fn make(now: SystemTime) -> Result<NewCa, CaError> {
+    let key = KeyPair::generate().map_err(CaError::Make)?;
+    let now = OffsetDateTime::from(now);
+    let mut params = CertificateParams::default();
+    (params.not_before, params.not_after) = (now - BACK, now + LIFE);
+    // A name of its own for each: two CAs of one name in a bundle make verifiers try keys.
+    let mut mark = [0; 4];
+    getrandom::fill(&mut mark).map_err(CaError::Random)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("portreeve-injector CA {:08x}", u32::from_be_bytes(mark)));
+    // One CA below it: at a change of CAs the old one vouches for the new one.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    let certificate = params.self_signed(&key).map_err(CaError::Make)?;
+    Ok(NewCa { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// The Secret as YAML. Its type makes the API server hold that certificate and key are both there. `data` and not `stringData`: a
+/// server-side apply owns keys by name, and those it adds must be the ones that are stored.
+pub fn manifest(ca: &NewCa, args: &CaArgs) -> String {
+    let keys = if args.next { "next" } else { "tls" };
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: portreeve-ca\n  namespace: {}\n  labels:\n    app.kubernetes.io/name: portreeve-injector\n\
+         type: kubernetes.io/tls\ndata:\n  {keys}.crt: {}\n  {keys}.key: {}\n",
+        args.namespace,
+        STANDARD.encode(&ca.certificate),
+        STANDARD.encode(&ca.key),
+    )
+}
+
+/// Makes a CA and prints it.
+///
+/// # Errors
+/// [`CaError`].
+pub fn command(args: &CaArgs) -> Result<(), CaError> {
+    let text = manifest(&make(SystemTime::now())?, args);
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CaError::Print)
+}
+
+/// A DNS label, as a namespace's name is: what is printed is YAML, and nothing else may get into it.
+fn label(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=63).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_a_label_and_nothing_that_yaml_would_read_otherwise() {
+        for good in ["a", "portreeve-system", "0x"] {
+            assert_eq!(label(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a\nb: c", &"a".repeat(64)] {
+            assert!(label(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A server on loopback with a directory of its own, and its other port.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use injector::ca::{self, NewCa};
+use injector::certificates::Source;
+use injector::serve::{Options, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::NAME;
+use crate::echo::reviewers;
+
+/// Looks come this often in tests.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+
+/// A running server.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) https: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) running: JoinHandle<()>,
+}
+
+impl World {
+    /// A server with a CA that is in the directory as the Secret would be.
+    pub(crate) fn start(change: impl FnOnce(&Path, &mut Options)) -> (World, NewCa) {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = new_ca();
+        write_ca(dir.path(), "tls", &ca);
+        let local = (Some(IpAddr::from(Ipv4Addr::LOCALHOST)), 0);
+        let mut options = Options {
+            https: local,
+            ops: local,
+            settings: None,
+            platform: None,
+            source: Source::Ca { dir: dir.path().to_owned(), names: vec![NAME.to_owned()], lifetime: Duration::from_secs(86_400) },
+            look: LOOK,
+            drain_pause: Duration::ZERO,
+            drain_timeout: Duration::from_secs(10),
+        };
+        change(dir.path(), &mut options);
+        let server = Server::build(options, reviewers()).unwrap();
+        let (https, ops) = server.addresses().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        (World { dir, https, ops, stop: Some(stop), running }, ca)
+    }
+
+    /// What the other port says to a GET: its status, and the body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.ops).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The value of a metric, by its name with labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Waits until a metric is `wanted`.
+    pub(crate) async fn until(&self, name: &str, wanted: f64) {
+        for _ in 0..200 {
+            if self.metric(name).await == wanted {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        panic!("{name} is {} and not {wanted}", self.metric(name).await);
+    }
+}
+
+/// A CA as the command makes it.
+pub(crate) fn new_ca() -> NewCa {
+    ca::make(SystemTime::now()).unwrap()
+}
+
+/// Puts it where the Secret would.
+pub(crate) fn write_ca(dir: &Path, name: &str, ca: &NewCa) {
+    swap(dir, &[(&format!("{name}.crt"), Some(&ca.certificate)), (&format!("{name}.key"), Some(&ca.key))]);
+}
+
+/// Changes files at once as the kubelet does: a new directory, and the link `..data` turned to it. Other files stay.
+pub(crate) fn swap(dir: &Path, files: &[(&str, Option<&str>)]) {
+    let (data, old) = (dir.join("..data"), fs::read_link(dir.join("..data")).ok());
+    let new = PathBuf::from(format!("..{}", SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()));
+    fs::create_dir(dir.join(&new)).unwrap();
+    for entry in old.iter().flat_map(|old| fs::read_dir(dir.join(old)).unwrap()) {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.join(&new).join(path.file_name().unwrap())).unwrap();
+    }
+    for (name, text) in files {
+        let (inside, link) = (dir.join(&new).join(name), dir.join(name));
+        match text {
+            Some(text) => fs::write(inside, text).unwrap(),
+            None => fs::remove_file(inside).unwrap(),
+        }
+        if text.is_some() && !link.is_symlink() {
+            std::os::unix::fs::symlink(Path::new("..data").join(name), link).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink(&new, dir.join("..data_tmp")).unwrap();
+    fs::rename(dir.join("..data_tmp"), data).unwrap();
+    if let Some(old) = old {
+        fs::remove_dir_all(dir.join(old)).unwrap();
+    }
+}
