@@ -14,7 +14,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libmnl-dev libnftnl-dev
 .DEFAULT_GOAL := help
 include images/images.mk
 DEMO_PACKAGES := $(BUILD_PACKAGES) bind9-dnsutils iproute2 netbase nftables python3 util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl iputils-ping libc-bin libcap2-bin musl-tools nsd procps prometheus python3-venv unbound $(POD_PACKAGES)
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium chromium-driver conntrack curl dash iputils-ping libc-bin libcap2-bin musl-tools nsd openssl procps prometheus python3-venv shellcheck unbound $(POD_PACKAGES)
 BENCH_PACKAGES := $(TEST_PACKAGES) dnsdist dnsmasq-base dnsperf knot-resolver
 TOOLS := $(CURDIR)/target/tools
 # What Python brings for tests: Kubernetes' schemas, Helm's renderer.

@@ -5,6 +5,8 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use clap::Parser as _;
+
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 
 fn install(ca: &str, more: &[&str]) -> (Option<i32>, String, String) {
@@ -56,6 +58,25 @@ fn options_reach_the_objects() {
     find("ValidatingAdmissionPolicy", "portreeve-restricted");
     assert!(!printed.contains("SecurityContextConstraints"));
     assert!(install(CERTIFICATE, &["--openshift"]).1.contains("SecurityContextConstraints"));
+}
+
+#[test]
+fn the_deployment_and_the_webhooks_speak_to_the_server_as_it_is() {
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&install(CERTIFICATE, &[]).1).unwrap();
+    let find = |kind: &str| documents.iter().find(|it| it["kind"] == kind).unwrap();
+    let container = &find("Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+    let cli = injector::cli::Cli::try_parse_from(std::iter::once("portreeve-injector").chain(args)).unwrap();
+    assert!(matches!(cli.command, injector::cli::Command::Serve(_)));
+    // A namespace that enforces more is asked about under its own path, by one of the two entries and not by both.
+    let webhooks = &find("MutatingWebhookConfiguration")["webhooks"];
+    let entry = |index: usize| {
+        let security = &webhooks[index]["namespaceSelector"]["matchExpressions"][2];
+        (webhooks[index]["clientConfig"]["service"]["path"].clone(), security["operator"].clone(), security["values"].clone())
+    };
+    let levels = serde_json::json!(["baseline", "restricted"]);
+    assert_eq!(entry(0), ("/pods".into(), "NotIn".into(), levels.clone()));
+    assert_eq!(entry(1), ("/pods-under-pod-security".into(), "In".into(), levels));
 }
 
 #[test]

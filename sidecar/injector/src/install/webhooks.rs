@@ -6,9 +6,6 @@ use super::Plan;
 use super::platform::labels;
 use crate::fence::namespace_selector;
 
-/// The label by which a namespace enforces a Pod Security level.
-const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
-
 pub(super) fn objects(plan: &Plan, ca_bundle: &str) -> Vec<Value> {
     let selector = namespace_selector(&plan.settings, &plan.namespace);
     let client = |path: &str| {
@@ -18,12 +15,12 @@ pub(super) fn objects(plan: &Plan, ca_bundle: &str) -> Vec<Value> {
         })
     };
     let rule = |operations: &[&str], resource: &str| json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": operations, "resources": [resource], "scope": "Namespaced"});
-    // A namespace that enforces a level refuses the sidecar after us: a review does not tell of it, so an entry of its own does, and
-    // the answer says it in our own words.
-    let entry = |name: &str, path: &str, operator: &str| {
+    // A namespace whose own Pod Security would refuse the sidecar is told so by the webhook, before it can: which one asks is seen by the path.
+    let pods_where = |name: &str, path: &str, operator: &str| {
         let mut selector = selector.clone();
-        if let Some(expressions) = selector["matchExpressions"].as_array_mut() {
-            expressions.push(json!({"key": ENFORCED, "operator": operator, "values": ["baseline", "restricted"]}));
+        if let Some(expressions) = selector.get_mut("matchExpressions").and_then(Value::as_array_mut) {
+            expressions
+                .push(json!({"key": "pod-security.kubernetes.io/enforce", "operator": operator, "values": ["baseline", "restricted"]}));
         }
         json!({
             "name": name,
@@ -43,7 +40,10 @@ pub(super) fn objects(plan: &Plan, ca_bundle: &str) -> Vec<Value> {
         "kind": "MutatingWebhookConfiguration",
         // Webhooks are called in the order of their configurations' names: ours sees what the others made of a pod.
         "metadata": {"name": "zz-portreeve", "labels": labels()},
-        "webhooks": [entry("pods.portreeve.dev", "/pods", "NotIn"), entry("pods-under-pod-security.portreeve.dev", "/pods-under-pod-security", "In")],
+        "webhooks": [
+            pods_where("pods.portreeve.dev", "/pods", "NotIn"),
+            pods_where("pods-under-pod-security.portreeve.dev", "/pods-under-pod-security", "In"),
+        ],
     });
     let config_maps = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",

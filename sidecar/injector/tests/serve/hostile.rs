@@ -105,7 +105,7 @@ async fn bodies_together_have_a_bound_and_leave_their_room_behind() {
     let (mut client, _) = Client::connect(world.https, &[&ca.certificate], Http::Two).await.unwrap();
     // Three octets are left.
     let mut full = false;
-    for _ in 0..40 {
+    for _ in 0..80 {
         full |= client.ask("/pods", question("1")).await.unwrap().0 == 503;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
