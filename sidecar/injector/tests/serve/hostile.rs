@@ -44,7 +44,8 @@ async fn a_head_that_never_ends_is_ended() {
         assert!((Duration::from_secs(8)..Duration::from_secs(13)).contains(&after), "{after:?}");
     }
     assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&mute.1), "no handshake: {:?}", mute.1);
-    world.until("portreeve_injector_connections_ended_total{how=\"idle\"}", 2.0).await;
+    // One of the others may have been slow to ask.
+    world.at_least("portreeve_injector_connections_ended_total{how=\"idle\"}", 2.0).await;
     assert_eq!(kept.ask("/pods", question("1")).await.expect("who has asked may be idle for longer").0, 200);
     assert_eq!(world.metric("portreeve_injector_connections_ended_total{how=\"no-handshake\"}").await, 1.0);
 }

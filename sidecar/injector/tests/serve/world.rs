@@ -72,6 +72,17 @@ impl World {
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
+    /// Waits until a counter is `wanted` or more.
+    pub(crate) async fn at_least(&self, name: &str, wanted: f64) {
+        for _ in 0..200 {
+            if self.metric(name).await >= wanted {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        panic!("{name} is {} and not {wanted}", self.metric(name).await);
+    }
+
     /// Waits until a metric is `wanted`.
     pub(crate) async fn until(&self, name: &str, wanted: f64) {
         for _ in 0..200 {
