@@ -135,7 +135,7 @@ fn all_three_config_maps_count_and_none_is_needed() {
     let pod = podman.play(&injected("bare", &["sleep", "600"]), &[]);
     let watcher = pod.pod().watch();
     pod.start();
-    let status = pod.exec("portreeve", &["portreeve", "status"]).expect_ok("status");
+    let status = pod.exec("portreeve", &["portreeve", "status", "--ready"]).expect_ok("status");
     assert!(status.contains("no policy selects this pod"), "{status}");
     stage.attempt(&pod, &watcher, "http://github.com:443/", Must::BeHeld);
 }

@@ -19,7 +19,7 @@ use nft::{Connection, Counters, FlowOwner, ToldPacket};
 use self::folding::Folding;
 use self::kind::{Fold, Kind, Owner, Seen, Volumes};
 use self::living::Living;
-use self::losses::Losses;
+use self::losses::{Came, Losses};
 use self::sources::Heard;
 pub use self::sources::Sources;
 use crate::fence::Fence;
@@ -60,12 +60,23 @@ impl Flows {
     }
 }
 
-/// Tells flows, and what is gathered of questions, on a thread of its own until it or the resolver is ended.
+/// Tells flows, and what is gathered of questions, on a thread of its own until it or the resolver is ended. `before` is what the ruleset had
+/// counted when the sources were opened: what it counts from then on comes out of them, or is told as lost.
 ///
 /// # Errors
 /// The system's, if it has no thread for it.
-pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questions: Arc<Questions>) -> std::io::Result<Flows> {
+pub fn start(
+    sources: Sources,
+    before: Option<Counters>,
+    resolver: Handle<Fence>,
+    telling: Telling,
+    questions: Arc<Questions>,
+) -> std::io::Result<Flows> {
     let ends = Arc::new(AtomicBool::new(false));
+    let mut losses = Losses::default();
+    if let Some(before) = before {
+        losses.look(&before, Came::default(), Came::default());
+    }
     let teller = Teller {
         ends: Arc::clone(&ends),
         sources,
@@ -74,7 +85,7 @@ pub fn start(sources: Sources, resolver: Handle<Fence>, telling: Telling, questi
         questions,
         folding: Folding::default(),
         living: Living::default(),
-        losses: Losses::default(),
+        losses,
         early: Vec::new(),
         started: Instant::now(),
     };
@@ -106,9 +117,8 @@ fn unheard(error: std::io::Error) -> Ended {
 
 impl Teller {
     fn run(mut self) {
-        // Both fail only where the resolver has ended, which the loop finds too. The accounts are opened before anything is read: what is lost
-        // in the first second counts.
-        let _ = self.adopt().and_then(|()| self.count());
+        // It fails only where the resolver has ended, which the loop finds too.
+        let _ = self.adopt();
         let mut looked = Instant::now();
         let mut counted = looked;
         let mut overruns = 0;

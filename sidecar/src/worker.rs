@@ -113,7 +113,8 @@ struct Prepared {
     uid: u32,
     loader: Loader,
     resolvers: ResolverFile,
-    told: Option<Sources>,
+    /// Where flows are heard of, and what the ruleset had counted then.
+    told: Option<(Sources, Option<nft::Counters>)>,
     flow_log: FlowLogArg,
     metrics: Option<std::net::TcpListener>,
     origin: Origin,
@@ -169,7 +170,7 @@ impl Prepared {
                     tracing::warn!(error = crate::exit::chain(&error), "flows are not heard of");
                     None
                 },
-                Some,
+                |sources| Some((sources, fence.counters())),
             ),
         };
         let (listen, uid, dirs) = (args.listen, args.uid, args.policies);
@@ -196,7 +197,7 @@ impl Prepared {
         let keeper = Keeper::start(proxy.handle(), current.clone(), view);
         let served = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let given = Given { metrics: served, flow_log: self.flow_log, flows_heard: self.told.is_some() };
-        let told = self.told.map(|told| flows::start(told, proxy.handle(), telling.clone(), questions));
+        let told = self.told.map(|(sources, before)| flows::start(sources, before, proxy.handle(), telling.clone(), questions));
         let told = told.transpose().map_err(StartError::Runtime)?;
         let addresses = proxy.addresses().to_vec();
         let (report, ready) = Report::new(current, keeper.clone(), proxy.handle(), given);
