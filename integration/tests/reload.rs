@@ -130,7 +130,7 @@ fn a_broken_file_on_reload_keeps_the_old_generation_and_status_names_the_line() 
     portreeve.swap_policies(&[("web.toml", &good.replace("\"443\"", "\"443\", \"70000\""))]);
     let status = portreeve.wait_status("it tells", LIMIT, |status| !status["last-error"].is_null());
     assert!(status["last-error"]["what"].as_str().unwrap().contains("web.toml:6: "), "{status:#}");
-    let line = portreeve.ask(&["status"]);
+    let line = portreeve.ask(&["status", "--ready"]);
     assert!(line.stdout.lines().count() == 1 && line.stdout.contains("web.toml:6: "), "one line for people: {line:?}");
     for same in ["ready", "generation", "loads", "policies", "rules"] {
         assert_eq!(status[same], before[same], "{same}: {status:#}");

@@ -132,7 +132,7 @@ fn the_fastest_is_asked_and_its_death_is_felt_for_less_than_a_time_out() {
             upstream(status, SERVERS[1])["answers"] == false
         });
         assert_eq!((&upstream(&said, SERVERS[0])["answers"], &upstream(&said, SERVERS[2])["answers"]), (&true.into(), &true.into()));
-        assert!(portreeve.ask(&["status"]).stdout.contains("not answering: 10.96.0.11:53"));
+        assert!(portreeve.ask(&["status", "--ready"]).stdout.contains("not answering: 10.96.0.11:53"));
 
         if gone {
             drop(fast);
@@ -163,7 +163,7 @@ fn a_server_that_answers_with_an_error_is_not_down_and_the_next_is_asked() {
         assert!((to_first >= 1 || code == ResponseCode::Refused) && to_second >= 20, "{code}: {to_first} {to_second}");
         let status = portreeve.status();
         assert_eq!(upstream(&status, SERVERS[0])["answers"], true, "{code}: {status:#}");
-        assert!(!portreeve.ask(&["status"]).stdout.contains("not answering"));
+        assert!(!portreeve.ask(&["status", "--ready"]).stdout.contains("not answering"));
     }
     // All of them: the client hears of it at once.
     second.behave_always(&[Behaviour::Code(ResponseCode::ServFail)]);
@@ -283,14 +283,14 @@ fn a_resolv_conf_that_names_nobody_changes_nothing_and_is_said() {
         upstream(&status, SERVERS[0]);
         let [to_server] = scene.asked([&server], 5);
         assert_eq!(to_server, 5, "{text:?}");
-        assert!(portreeve.ask(&["status"]).stdout.contains(said));
+        assert!(portreeve.ask(&["status", "--ready"]).stdout.contains(said));
     }
     // And on with the next good one, which also ends the complaint.
     scene.pod.set_resolv_conf(&nameservers(&SERVERS[1..2]));
     portreeve.wait_status("it is followed again", LIMIT, |status| status["upstreams"][0]["address"] == "10.96.0.11:53");
     let [to_other] = scene.asked([&other], 5);
     assert_eq!(to_other, 5);
-    let text = portreeve.ask(&["status"]).stdout;
+    let text = portreeve.ask(&["status", "--ready"]).stdout;
     assert!(!text.contains("last error"), "{text}");
 }
 

@@ -36,8 +36,8 @@ use crate::{control, log, privileges, refusals};
 /// How long the last lines of the log may take to be written at the end.
 const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How often, and after what pause, a table that another process owns is tried again: a second in all.
-const OWNED_TRIES: u32 = 20;
+/// How often, and after what pause, a table that another process owns is tried again: five seconds in all, for a machine that is busy.
+const OWNED_TRIES: u32 = 100;
 const OWNED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Why the worker could not start.
