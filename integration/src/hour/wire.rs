@@ -1,11 +1,15 @@
 //! What was on the wire, as flows: what the watcher saw without the resolver's and the kernel's own packets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use super::check::Place;
 use crate::watcher::Direction;
 use crate::{Packet, Pod, Watcher};
+
+/// A segment that is sent again comes sooner after the one before; the same port for another flow to the same place comes later.
+const SILENT: Duration = Duration::from_secs(9);
 
 /// The packets of the hour's flows.
 #[derive(Debug)]
@@ -25,14 +29,21 @@ impl Wire {
         Self { packets, pod: [pod.v4().into(), pod.v6().into()] }
     }
 
-    /// How many flows went to each place: by the ports they came from.
+    /// How many flows went to each place: by the ports they came from. A port that was silent for longer than any round has been taken by
+    /// another flow.
     #[must_use]
     pub fn flows(&self) -> BTreeMap<Place, u64> {
-        let mut ports: BTreeMap<Place, BTreeSet<u16>> = BTreeMap::new();
-        for (place, port, _) in self.packets.iter().filter_map(|packet| self.side(packet)) {
-            let _again = ports.entry(place).or_default().insert(port);
+        let mut last: BTreeMap<(Place, u16), SystemTime> = BTreeMap::new();
+        let mut flows: BTreeMap<Place, u64> = BTreeMap::new();
+        for packet in &self.packets {
+            let Some((place, port, _)) = self.side(packet) else { continue };
+            let before = last.insert((place.clone(), port), packet.at);
+            let silent = before.map(|before| packet.at.duration_since(before).unwrap_or_default());
+            if silent.is_none_or(|silent| silent > SILENT) {
+                *flows.entry(place).or_default() += 1;
+            }
         }
-        ports.into_iter().map(|(place, ports)| (place, ports.len() as u64)).collect()
+        flows
     }
 
     /// Of each place: bytes sent and received, packets sent and received, seen from the pod.
