@@ -114,6 +114,30 @@ fn what_was_learnt_of_an_audit_permits_that_and_no_more() {
 }
 
 #[test]
+fn a_policy_selects_by_the_label_that_the_pods_have() {
+    let scene = scene();
+    let pod = scene.world.pod("audited");
+    let labels = [("app.kubernetes.io/name", "cart")];
+    let audited = Setup::new(&pod).policy("nothing.toml", AUDIT).namespace("shop").labels(&labels).start();
+    work(&pod);
+    let last = audited.wait_flow("the last", LIMIT, |line| line["destination.port"] == 123);
+    assert_eq!((&last["service.name"], &last["service.name.label"]), (&Value::from("cart"), &Value::from("app.kubernetes.io/name")));
+    let log = pod.files().join("flows.jsonl");
+    fs::write(&log, audited.flow_log().iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let learnt = portreeve(&pod).args(["policy", "learn", &log.display().to_string()]).output().expect_ok("learn");
+    assert!(learnt.contains("labels = { \"app.kubernetes.io/name\" = \"cart\" }"), "{learnt}");
+    let held = scene.world.pod("held");
+    let enforced = Setup::new(&held).policy("learned.toml", &learnt).namespace("shop").labels(&labels).start();
+    assert_eq!(enforced.status()["policies"][0]["selects-this-pod"], true, "{:#}", enforced.status());
+    work(&held);
+    // A policy that selects by another label would leave the pod without one: the replay says so.
+    let other = pod.files().join("other.toml");
+    fs::write(&other, learnt.replace("\"app.kubernetes.io/name\"", "app")).unwrap();
+    let replayed = portreeve(&pod).args(["policy", "replay", &other.display().to_string(), &log.display().to_string()]).output();
+    assert_eq!(replayed.code, 1, "{}", replayed.stdout);
+}
+
+#[test]
 fn names_become_wildcards_only_when_asked_and_a_narrower_policy_is_told_before_it_is_applied() {
     let scene = scene();
     let pod = scene.world.pod("audited");

@@ -72,4 +72,7 @@ pub struct Origin {
     /// The app: the label app.kubernetes.io/name, else app.
     #[serde(rename = "service.name", default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// The label that the app's name is from.
+    #[serde(rename = "service.name.label", default, skip_serializing_if = "Option::is_none")]
+    pub app_label: Option<String>,
 }

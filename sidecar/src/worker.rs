@@ -145,13 +145,15 @@ impl Prepared {
         let labels = args.labels.as_deref().map(read_labels).transpose().map_err(StartError::Surroundings)?.unwrap_or_default();
         let control = control::bind(&args.control).map_err(StartError::Control)?;
         let metrics = args.metrics.map(http::bind).transpose().map_err(StartError::BindMetrics)?;
-        let app = labels.get("app.kubernetes.io/name").or_else(|| labels.get("app")).cloned();
+        let app_label = ["app.kubernetes.io/name", "app"].into_iter().find(|label| labels.contains_key(*label)).map(str::to_owned);
+        let app = app_label.as_ref().and_then(|label| labels.get(label)).cloned();
         let origin = Origin {
             namespace: args.namespace.clone(),
             pod: args.pod.clone(),
             node: args.node.clone(),
             service_account: args.service_account.clone(),
             app,
+            app_label,
         };
         let pod = Pod { namespace: args.namespace.clone().unwrap_or_default(), name: args.pod.clone().unwrap_or_default(), labels };
         privileges::drop_to(args.uid).map_err(StartError::Privileges)?;

@@ -21,7 +21,8 @@ pub fn read(paths: &[PathBuf]) -> Result<(Graph, Passed), Failure> {
         let Line { origin, record, .. } = line;
         match record {
             Record::Flow(flow) => {
-                let workload = Workload { namespace: origin.namespace.unwrap_or_default(), app: origin.app.unwrap_or_default() };
+                let workload =
+                    Workload { namespace: origin.namespace.unwrap_or_default(), app: origin.app.unwrap_or_default(), label: String::new() };
                 let own = if flow.direction == Direction::Inbound { flow.destination } else { flow.source };
                 owners.note(own, &workload, origin.pod.as_deref(), flow.first, flow.last);
                 lost += pieces.gather(workload, &flow);

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn an_address_is_whose_it_was_at_the_time() {
         let ms = Timestamp::from_millis;
-        let app = |app: &str| Workload { namespace: "shop".to_owned(), app: app.to_owned() };
+        let app = |app: &str| Workload { namespace: "shop".to_owned(), app: app.to_owned(), label: String::new() };
         let address = IpAddr::from([10, 0, 0, 2]);
         let mut owners = Owners::default();
         // Logs come one after the other, each with all of its times.
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn who_came_within_the_time_of_another_without_a_pod_name_is_told_apart() {
         let ms = Timestamp::from_millis;
-        let app = |app: &str| Workload { namespace: String::new(), app: app.to_owned() };
+        let app = |app: &str| Workload { namespace: String::new(), app: app.to_owned(), label: String::new() };
         let address = IpAddr::from([10, 0, 0, 2]);
         let mut owners = Owners::default();
         owners.note(address, &app("cart"), None, ms(0), ms(900));

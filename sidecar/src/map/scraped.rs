@@ -117,7 +117,7 @@ fn nothing(client: &Client, span: Duration) -> Result<ScrapedError, ScrapedError
 }
 
 fn ends(labels: &Labels) -> (Node, Node) {
-    let from = Node::workload(&Workload { namespace: labels.namespace.clone(), app: labels.app.clone() });
+    let from = Node::workload(&Workload { namespace: labels.namespace.clone(), app: labels.app.clone(), label: String::new() });
     let to = match labels.name.as_str() {
         "" | OTHER => Node::nameless("other", "others, which the metrics do not name".to_owned()),
         address if address.parse::<IpAddr>().is_ok() => Node::nameless("address", address.to_owned()),

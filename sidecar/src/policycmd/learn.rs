@@ -171,7 +171,7 @@ impl Learned {
             let _ = writeln!(text, "# Left out: {line}");
         }
         let _ = writeln!(text, "version = 1\nname = \"{}\"", args.name);
-        if let Some(Workload { namespace, app }) = &self.workload
+        if let Some(Workload { namespace, app, label }) = &self.workload
             && (!namespace.is_empty() || !app.is_empty())
         {
             let _ = writeln!(text, "\n[select]");
@@ -179,7 +179,9 @@ impl Learned {
                 let _ = writeln!(text, "namespaces = [{}]", quoted(namespace));
             }
             if !app.is_empty() {
-                let _ = writeln!(text, "labels = {{ app = {} }}", quoted(app));
+                // A log of before the label was told: by the one that most charts of then have.
+                let label = if label.is_empty() || label == "app" { "app".to_owned() } else { quoted(label) };
+                let _ = writeln!(text, "labels = {{ {label} = {} }}", quoted(app));
             }
         }
         self.rules(&mut text);

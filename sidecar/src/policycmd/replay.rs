@@ -69,8 +69,10 @@ fn compile(files: &[PolicyFile], pod: Pod) -> Result<Policy, Failure> {
 fn pod_of(workload: &Workload) -> Pod {
     let mut pod = Pod { namespace: workload.namespace.clone(), name: workload.app.clone(), ..Pod::default() };
     if !workload.app.is_empty() {
-        for label in ["app", "app.kubernetes.io/name"] {
-            pod.labels.insert(label.to_owned(), workload.app.clone());
+        let told = [workload.label.as_str()];
+        // A log that does not say which it was: either may be what a policy selects by.
+        for label in if workload.label.is_empty() { &["app", "app.kubernetes.io/name"][..] } else { &told[..] } {
+            pod.labels.insert((*label).to_owned(), workload.app.clone());
         }
     }
     pod

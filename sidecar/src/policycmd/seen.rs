@@ -18,6 +18,8 @@ pub struct Workload {
     pub namespace: String,
     /// The app; empty where it was not told.
     pub app: String,
+    /// The label that its name is from; empty where it was not told.
+    pub label: String,
 }
 
 impl std::fmt::Display for Workload {
@@ -81,7 +83,11 @@ impl Seen {
         let mut seen = Seen::default();
         let passed = reader::each(paths, |line| match line.record {
             Record::Flow(flow) => {
-                let workload = Workload { namespace: line.origin.namespace.unwrap_or_default(), app: line.origin.app.unwrap_or_default() };
+                let workload = Workload {
+                    namespace: line.origin.namespace.unwrap_or_default(),
+                    app: line.origin.app.unwrap_or_default(),
+                    label: line.origin.app_label.unwrap_or_default(),
+                };
                 seen.flow(workload, flow);
             }
             Record::Lost(lost) => seen.lost += lost.count,

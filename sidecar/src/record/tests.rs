@@ -153,7 +153,7 @@ fn records() -> Vec<Record> {
 fn lines() -> Vec<Value> {
     let whose = |text: &str| Some(text.to_owned());
     let (namespace, pod, node) = (whose("shop"), whose("cart-7"), whose("node-1"));
-    let origin = Origin { namespace, pod, node, service_account: whose("cart"), app: whose("cart") };
+    let origin = Origin { namespace, pod, node, service_account: whose("cart"), app: whose("cart"), app_label: whose("app") };
     let mut lines = Vec::new();
     for record in records() {
         for origin in [Origin::default(), origin.clone()] {
