@@ -1,0 +1,242 @@
+//! Promise: no trick of an app's, and no noise of a neighbour's, keeps a flow out of the log, or gives it a name, an address or a rule that is
+//! not its own; what is dropped before it is a flow is counted.
+//!
+//! # Limitations
+//! Connection entries are ended by `conntrack -D` instead of by time. A worker that gets no CPU is played by one that is stopped.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use integration::attack::{Attack, Report, Rights, run_script};
+use integration::clients::{ask_here, connect, dig};
+use integration::product::UID;
+use integration::world::RESOLVER;
+use integration::{Authority, Pod, Portreeve, Setup, TcpTarget, UdpTarget, World, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn policy(mode: &str) -> String {
+    format!(
+        "version = 1\nname = \"shop\"\nmode = \"{mode}\"\n[[allow]]\nname = \"web\"\nhosts = [\"*.example.com\"]\nports = [\"443\", \"9000/udp\"]\n"
+    )
+}
+
+struct Scene {
+    authority: Authority,
+    pod: Pod,
+    world: World,
+}
+
+fn scene() -> Scene {
+    let world = World::new();
+    let authority = world.authority();
+    let pod = world.pod("app");
+    for name in ["a.example.com", "b.example.com"] {
+        authority.a(name, &["198.51.100.7"], 60);
+        authority.aaaa(name, &["2001:db8:ffff::7"], 60);
+    }
+    Scene { authority, pod, world }
+}
+
+fn start<'a>(pod: &'a Pod, mode: &str) -> Portreeve<'a> {
+    Setup::new(pod).policy("shop.toml", &policy(mode)).start()
+}
+
+fn target(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), port)
+}
+
+fn is_flow(line: &Value, event: &str, address: &str) -> bool {
+    line["event.name"] == "portreeve.flow" && line["flow.event"] == event && line["destination.address"] == address
+}
+
+/// Has the kernel forget connections; how many they were is not said.
+fn forget(pod: &Pod, args: &[&str]) {
+    let _ = pod.command("conntrack").arg("-D").args(args).output();
+}
+
+#[test]
+fn a_header_that_hides_the_port_from_the_log_hides_neither_name_nor_rule() {
+    let scene = scene();
+    let udp = UdpTarget::on(scene.world.outside(), "[2001:db8:ffff::7]:9000");
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com", "AAAA"]).status, "NOERROR");
+    // Destination options that a receiver passes over (RFC 8200, 4.2), longer than what the log is told of a packet.
+    let script = r#"
+args = arguments()
+sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sock.setsockopt(41, 59, bytes([0, 31, 0x1e, 252]) + bytes(252))
+report(sent=int(sock.sendto(MARKER, (args.to, 9000)) > 0))
+"#;
+    let report: Report = run_script(&scene.pod, Rights::ContainerRoot, script, &["--to".to_owned(), "2001:db8:ffff::7".to_owned()]);
+    assert_eq!(report.sent, 1, "{report:?}");
+    assert!(udp.wait(1, LIMIT), "it arrived");
+    let began = portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "2001:db8:ffff::7"));
+    let told = |key: &str| began.get(key).cloned().unwrap_or_default();
+    assert_eq!(
+        (told("flow.names"), told("flow.rule"), told("network.transport"), told("destination.port")),
+        (json!(["a.example.com"]), json!("web"), json!("udp"), json!(9000)),
+        "{began}"
+    );
+}
+
+#[test]
+fn a_connection_whose_entry_the_server_began_anew_is_still_the_pods_own() {
+    let scene = scene();
+    let listener = scene.world.outside().run(|| TcpListener::bind("198.51.100.7:443").unwrap());
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let (mut client, _) = connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.7"));
+    forget(&scene.pod, &["-p", "tcp", "--dport", "443"]);
+    portreeve.wait_flow("the first end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7"));
+    // Nobody knows the connection, and it is the server that speaks: who began it looks the other way round.
+    server.write_all(&[7; 3000]).unwrap();
+    client.read_exact(&mut [0; 3000]).unwrap();
+    client.write_all(b"x").unwrap();
+    server.read_exact(&mut [0; 1]).unwrap();
+    std::thread::sleep(SECOND / 2);
+    forget(&scene.pod, &["-p", "tcp", "--sport", "443"]);
+    let ends = || portreeve.flow_log().into_iter().filter(|line| line["flow.event"] == "ended").collect::<Vec<_>>();
+    let sum =
+        |key: &str| ends().iter().filter_map(|line| line["flow.count"].as_u64().filter(|_| key == "n").or(line[key].as_u64())).sum::<u64>();
+    assert!(wait_until(LIMIT, || (sum("n") >= 2).then_some(())).is_some(), "the second end is told: {:#?}", ends());
+    for end in ends() {
+        assert_eq!((&end["destination.address"], &end["destination.port"]), (&json!("198.51.100.7"), &json!(443)), "{end:#}");
+        assert_eq!((&end["flow.names"], &end["flow.rule"]), (&json!(["a.example.com"]), &json!("web")), "{end:#}");
+    }
+    let received: u64 = ends().iter().filter_map(|line| line["flow.bytes.received"].as_u64()).sum();
+    assert!(received > 3000, "what came is told as received: {:#?}", ends());
+}
+
+#[test]
+fn an_end_keeps_its_own_names_though_its_addresses_and_ports_are_in_use_again() {
+    let scene = scene();
+    let _udp = UdpTarget::on(scene.world.outside(), "198.51.100.7:9000");
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let send = |len: usize| socket.send_to(&vec![7; len], target("198.51.100.7", 9000)).unwrap();
+    send(1000);
+    portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.7"));
+    assert_eq!(dig(&scene.pod, &["b.example.com"]).status, "NOERROR");
+    let worker = Pid::from_raw(portreeve.worker());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    forget(&scene.pod, &["-p", "udp", "--dport", "9000"]);
+    send(10);
+    std::thread::sleep(SECOND / 10);
+    kill(worker, Signal::SIGCONT).unwrap();
+    let both = json!(["a.example.com", "b.example.com"]);
+    portreeve.wait_flow("the second beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.7") && line["flow.names"] == both);
+    let end = portreeve.wait_flow("the first end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7"));
+    assert_eq!((&end["flow.names"], &end["flow.bytes.sent"]), (&json!(["a.example.com"]), &json!(1028)), "{end:#}");
+    forget(&scene.pod, &["-p", "udp", "--dport", "9000"]);
+    let end = portreeve.wait_flow("the second end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7") && line["flow.names"] == both);
+    assert_eq!(end["flow.bytes.sent"], 38, "{end:#}");
+    assert!(end["flow.duration.ms"].is_u64(), "its beginning was seen: {end:#}");
+}
+
+#[test]
+fn a_scan_of_the_pods_ports_takes_no_room_from_flows_that_are_permitted_alone() {
+    let scene = scene();
+    let _web = TcpTarget::on(scene.world.outside(), "198.51.100.7:443", "");
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let pod = scene.pod.v4();
+    let sent: u64 = scene.world.outside().run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let began = Instant::now();
+        (1_000..10_000_u16)
+            .map(|port| {
+                // Below what the ruleset tells in a second.
+                std::thread::sleep((Duration::from_micros(150) * u32::from(port - 1_000)).saturating_sub(began.elapsed()));
+                // A refusal that came back is told by the next send: it is sent again.
+                u64::from(socket.send_to(b"x", (pod, port)).or_else(|_| socket.send_to(b"x", (pod, port))).is_ok())
+            })
+            .sum()
+    });
+    assert!(sent > 8_500, "{sent}");
+    drop(connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap());
+    let began = portreeve.wait_flow("the permitted flow", LIMIT, |line| is_flow(line, "began", "198.51.100.7"));
+    assert_eq!((&began["flow.names"], &began["flow.rule"]), (&json!(["a.example.com"]), &json!("web")));
+    // What there was no room for is counted.
+    let told = || {
+        let lines = portreeve.flow_log();
+        let inbound = lines.iter().filter(|line| line["flow.direction"] == "inbound" && line["flow.event"] == "began");
+        let lost = lines.iter().filter(|line| line["lost.what"] == "first-packets");
+        let sum = |count: &str, lines: Vec<&Value>| lines.iter().filter_map(|line| line[count].as_u64()).sum::<u64>();
+        (sum("flow.count", inbound.collect()), sum("lost.count", lost.collect()))
+    };
+    let all = wait_until(LIMIT, || Some(told()).filter(|(inbound, lost)| inbound + lost >= sent));
+    assert!(all.is_some_and(|(inbound, lost)| inbound > 1_000 && lost > 0), "{:?} of {sent}", told());
+}
+
+#[test]
+fn refused_questions_take_no_room_from_those_that_are_permitted_alone() {
+    let scene = scene();
+    let portreeve = start(&scene.pod, "enforce");
+    scene.pod.run(|| {
+        for number in 0..3_000 {
+            let name = format!("n{number}.example.org");
+            let _ = ask_here(SocketAddr::from((RESOLVER, 53)), &name, integration::authority::Type::A, SECOND);
+        }
+    });
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let told = portreeve.wait_flow("the permitted question", LIMIT, |line| line["dns.question.name"] == "a.example.com");
+    assert_eq!(told["dns.verdict"], "permitted");
+    let lost = portreeve.wait_flow("the loss", LIMIT, |line| line["lost.what"] == "questions");
+    assert!(lost["lost.count"].as_u64().is_some_and(|count| count > 0), "{lost}");
+}
+
+/// The attacks that the kernel took packets of, and the addresses that they were for; what was told of whom; what was counted.
+fn attacked(scene: &Scene, mode: &str) -> (Vec<(Attack, u64, usize)>, BTreeSet<String>, u64) {
+    let portreeve = start(&scene.pod, mode);
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let watcher = scene.pod.watch();
+    let mut ran = Vec::new();
+    for attack in Attack::all(&scene.pod, UID, RESOLVER.into()) {
+        let report = attack.run(&scene.pod);
+        let left = attack.on_the_wire(&watcher).len();
+        eprintln!("{left:5} left of {}: {} ({report:?})", report.sent, attack.name);
+        ran.push((attack, report.sent, left));
+    }
+    std::thread::sleep(3 * SECOND);
+    let lines = portreeve.flow_log();
+    let told = lines.iter().filter(|line| line["event.name"] == "portreeve.flow");
+    let told = told.filter_map(|line| line["destination.address"].as_str().map(str::to_owned)).collect();
+    let lost = lines.iter().filter(|line| line["lost.what"] == "forged-packets").filter_map(|line| line["lost.count"].as_u64()).sum();
+    (ran, told, lost)
+}
+
+#[test]
+fn whatever_leaves_the_pod_in_audit_is_told() {
+    let scene = scene();
+    let (ran, told, _) = attacked(&scene, "audit");
+    let untold: Vec<&str> = ran
+        .iter()
+        .filter(|(attack, _, left)| *left > 0 && !told.contains(&attack.target.to_string()))
+        .map(|(attack, ..)| attack.name)
+        .collect();
+    assert!(ran.iter().filter(|(_, _, left)| *left > 0).count() > 5, "audit lets pass");
+    assert_eq!(untold, Vec::<&str>::new());
+}
+
+#[test]
+fn whatever_is_held_is_told_or_counted() {
+    let scene = scene();
+    let (ran, told, forged) = attacked(&scene, "enforce");
+    let untold: Vec<&(Attack, u64, usize)> =
+        ran.iter().filter(|(attack, sent, _)| *sent > 0 && !told.contains(&attack.target.to_string())).collect();
+    let names: Vec<&str> = untold.iter().map(|(attack, ..)| attack.name).collect();
+    eprintln!("{forged} counted, for {names:?}");
+    assert!(forged > 0, "what speaks for others is counted: {names:?}");
+}
