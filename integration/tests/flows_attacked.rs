@@ -80,10 +80,9 @@ report(sent=int(sock.sendto(MARKER, (args.to, 9000)) > 0))
     assert_eq!(report.sent, 1, "{report:?}");
     assert!(udp.wait(1, LIMIT), "it arrived");
     let began = portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "2001:db8:ffff::7"));
-    let told = |key: &str| began.get(key).cloned().unwrap_or_default();
     assert_eq!(
-        (told("flow.names"), told("flow.rule"), told("network.transport"), told("destination.port")),
-        (json!(["a.example.com"]), json!("web"), json!("udp"), json!(9000)),
+        (&began["flow.names"], &began["flow.rule"], &began["network.transport"]),
+        (&json!(["a.example.com"]), &json!("web"), &json!("udp")),
         "{began}"
     );
 }

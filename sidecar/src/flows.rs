@@ -18,7 +18,7 @@ use nft::{Connection, Counters, FlowOwner, ToldPacket};
 
 use self::folding::Folding;
 use self::kind::{Fold, Kind, Owner, Seen, Volumes};
-use self::living::Living;
+use self::living::{Begun, Living};
 use self::losses::Losses;
 use self::sources::Heard;
 pub use self::sources::Sources;
@@ -175,11 +175,14 @@ impl Teller {
 
     /// Reads what has come, joins and tells it. Beginnings before ends. Whether there may be more.
     fn read(&mut self) -> Result<bool, Ended> {
-        let Heard { packets, ends, more } = self.sources.receive().map_err(unheard)?;
+        let Heard { packets, mut ends, more } = self.sources.receive().map_err(unheard)?;
+        let now = Instant::now();
         if !packets.is_empty() {
+            // An end whose beginning is known was before what begins now: the same addresses and ports may be in use again.
+            let at = Timestamp::now();
+            ends.retain(|connection| !self.ended_before(connection, at, now));
             self.packets(&packets)?;
         }
-        let now = Instant::now();
         let mut early = std::mem::take(&mut self.early);
         early.extend(ends.into_iter().map(|connection| (now, connection)));
         self.ends(early, now)?;
@@ -229,13 +232,8 @@ impl Teller {
         let at = Timestamp::now();
         let mut strange = Vec::new();
         for (came, connection) in ends {
-            let hash = self.living.of_connection(&connection);
-            match self.living.end(hash) {
-                Some(begun) => {
-                    let age = self.ticks(now).saturating_sub(begun.at);
-                    self.ended(begun.kind, &connection, at, Some(age));
-                    self.folding.live(begun.kind, false);
-                }
+            match self.take_living(&connection) {
+                Some((begun, connection)) => self.ended_after(begun, &connection, at, now),
                 None if now.duration_since(came) < EARLY && self.early.len() < MOST_EARLY => self.early.push((came, connection)),
                 None => strange.push(connection),
             }
@@ -251,6 +249,35 @@ impl Teller {
             }
         }
         Ok(())
+    }
+
+    /// The flow that has ended and the connection as the pod saw it.
+    fn take_living(&mut self, connection: &Connection) -> Option<(Begun, Connection)> {
+        if let Some(begun) = self.living.end(self.living.of_connection(connection)) {
+            return Some((begun, *connection));
+        }
+        // What comes in is always told the way that the kernel's entry has it.
+        if connection.owner == FlowOwner::Inbound {
+            return None;
+        }
+        let begun = self.living.end(self.living.of_reversed(connection))?;
+        Some((begun, connection.reversed()))
+    }
+
+    /// Tells the end of a flow that lives and has not come under another rule since; whether it was one.
+    fn ended_before(&mut self, connection: &Connection, at: Timestamp, now: Instant) -> bool {
+        let hash = self.living.of_connection(connection);
+        let same = |begun: &Begun| self.folding.owner(begun.kind).is_some_and(|owner| owner.is_of(connection.owner));
+        let Some(begun) = self.living.get(hash).filter(same) else { return false };
+        let _ = self.living.end(hash);
+        self.ended_after(begun, connection, at, now);
+        true
+    }
+
+    fn ended_after(&mut self, begun: Begun, connection: &Connection, at: Timestamp, now: Instant) {
+        let age = self.ticks(now).saturating_sub(begun.at);
+        self.ended(begun.kind, connection, at, Some(age));
+        self.folding.live(begun.kind, false);
     }
 
     fn ended(&mut self, id: folding::KindId, connection: &Connection, at: Timestamp, age: Option<u32>) {
@@ -353,7 +380,8 @@ impl Teller {
         if found.len() >= nft::MOST_LISTED {
             return self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, 1);
         }
-        let there: HashSet<u64> = found.iter().map(|connection| self.living.of_connection(connection)).collect();
+        let both = |connection: &Connection| [self.living.of_connection(connection), self.living.of_reversed(connection)];
+        let there: HashSet<u64> = found.iter().flat_map(both).collect();
         let gone = self.living.reconcile(&there, before);
         self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, gone.len() as u64);
         for id in gone {

@@ -46,6 +46,17 @@ impl Living {
         hash(&self.hasher, source, destination, protocol, [source_port, destination_port])
     }
 
+    /// The hash of a connection the other way round: where the pod began it and the kernel's entry was made anew by what the other sent.
+    pub fn of_reversed(&self, connection: &Connection) -> u64 {
+        let Connection { source, destination, protocol, source_port, destination_port, .. } = *connection;
+        hash(&self.hasher, destination, source, protocol, [destination_port, source_port])
+    }
+
+    /// The flow, if it lives.
+    pub fn get(&self, hash: u64) -> Option<Begun> {
+        self.flows.find(hash, |begun| begun.hash == hash).copied()
+    }
+
     /// Notes a beginning. What the flow was before, if it came under another rule; `Err` where there is no room.
     pub fn begin(&mut self, hash: u64, kind: KindId, at: u32) -> Result<Option<Begun>, Full> {
         if let Some(found) = self.flows.find_mut(hash, |begun| begun.hash == hash) {
