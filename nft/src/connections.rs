@@ -98,6 +98,21 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The same connection as who answers sees it.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        let Self { source, destination, source_port, destination_port, sent, received, .. } = self;
+        Self {
+            source: destination,
+            destination: source,
+            source_port: destination_port,
+            destination_port: source_port,
+            sent: received,
+            received: sent,
+            ..self
+        }
+    }
+
     /// How long the kernel keeps an entry in this state after its last packet, by its defaults and the ruleset's: what an ended one had no
     /// traffic for, at least. The kernel collects ended entries up to a minute late.
     #[must_use]

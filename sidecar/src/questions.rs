@@ -17,6 +17,8 @@ use crate::worker::selftest;
 const WINDOW_MS: u64 = 5_000;
 /// The most that are gathered at a time; about a kilobyte each. What is beyond is counted as lost.
 const MOST: usize = 2048;
+/// Of these, refused ones: an app that asks for ever new names that it may not have takes no room from those that it may.
+const MOST_REFUSED: usize = 1536;
 
 /// What was asked lately.
 #[derive(Debug, Default)]
@@ -28,6 +30,7 @@ pub struct Questions {
 #[derive(Debug, Default)]
 struct Asked {
     gathered: HashMap<u64, Gathered>,
+    refused: usize,
     lost: u64,
 }
 
@@ -48,13 +51,15 @@ impl Questions {
         let now = Timestamp::now().millis();
         let verdict = verdict(event);
         let key = self.hasher.hash_one((event.question(), verdict, u16::from(event.rcode)));
+        let refused = is_refused(verdict);
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = asked.gathered.get_mut(&key) {
             found.first = if found.more == 0 { now } else { found.first };
             (found.more, found.last) = (found.more + 1, now);
-        } else if asked.gathered.len() >= MOST {
+        } else if asked.gathered.len() >= MOST || (refused && asked.refused >= MOST_REFUSED) {
             asked.lost += 1;
         } else {
+            asked.refused += usize::from(refused);
             let record = Box::new(record(event, verdict, Timestamp::from_millis(now)));
             asked.gathered.insert(key, Gathered { record, more: 0, first: now, last: now, told: false, ends: now + WINDOW_MS });
         }
@@ -65,7 +70,8 @@ impl Questions {
         let now = now.millis();
         let mut told = Vec::new();
         let lost = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let asked = &mut *guard;
             asked.gathered.retain(|_, found| {
                 if !found.told {
                     found.told = true;
@@ -75,6 +81,7 @@ impl Questions {
                     return true;
                 }
                 if found.more == 0 {
+                    asked.refused -= usize::from(is_refused(found.record.verdict));
                     return false;
                 }
                 let (first, last) = (Timestamp::from_millis(found.first), Timestamp::from_millis(found.last));
@@ -119,6 +126,10 @@ impl Observer for Listener {
             questions.note(event);
         }
     }
+}
+
+fn is_refused(verdict: DnsVerdict) -> bool {
+    matches!(verdict, DnsVerdict::Refused | DnsVerdict::WouldDeny)
 }
 
 fn verdict(event: &Event<'_>) -> DnsVerdict {

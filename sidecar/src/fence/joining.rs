@@ -51,7 +51,10 @@ impl Fence {
         };
         let (verdict, names, rule, cause) = match seen.owner {
             Owner::Passed(FlowOwner::Inbound) => (Verdict::Permitted, Vec::new(), None, None),
-            Owner::Passed(FlowOwner::Rule(id)) => (Verdict::Permitted, self.names_for(&seen, tick), self.rules.0.get(&id).cloned(), None),
+            Owner::Passed(FlowOwner::Rule(id)) => {
+                let rule = self.rules.0.get(&id);
+                (Verdict::Permitted, self.names_for(&seen, rule, tick), rule.cloned(), None)
+            }
             Owner::Passed(FlowOwner::Audit) => (Verdict::WouldDeny, leased(self), None, Some(self.cause(&seen, now))),
             Owner::Refused => {
                 let verdict = if audit { Verdict::WouldDeny } else { Verdict::Refused };
@@ -61,13 +64,20 @@ impl Fence {
         Kind { seen, verdict, audit, names, rule, cause }
     }
 
-    /// The names that lease the destination on the flow's port.
-    fn names_for(&self, seen: &Seen, tick: Tick) -> Vec<String> {
-        let Some(protocol) = Transport::from_number(seen.protocol).protocol() else { return Vec::new() };
-        let port = seen.port.unwrap_or(0);
+    /// The names that lease the destination on the flow's port. Headers that are longer than what is told of a packet hide protocol and port:
+    /// the rule is known all the same.
+    fn names_for(&self, seen: &Seen, rule: Option<&RuleName>, tick: Tick) -> Vec<String> {
+        let place = match (Transport::from_number(seen.protocol).protocol(), seen.port) {
+            (Some(Protocol::Icmp), _) => Some((Protocol::Icmp, 0)),
+            (Some(protocol), Some(port)) => Some((protocol, port)),
+            _ => None,
+        };
         let fits = |element: &&Element| {
             let opening = self.policy.openings().get(element.place().opening as usize);
-            opening.is_some_and(|opening| opening.ports.contains(protocol, port))
+            opening.is_some_and(|opening| match place {
+                Some((protocol, port)) => opening.ports.contains(protocol, port),
+                None => rule.is_some_and(|rule| rule.policy == opening.policy && rule.rule == opening.rule),
+            })
         };
         let named = |live: bool| -> BTreeSet<String> {
             let elements = self.book.of_address(seen.destination).filter(fits);

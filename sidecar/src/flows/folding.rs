@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kind::{Fold, Kind};
+use super::kind::{Fold, Kind, Owner};
 use crate::record::{FlowEvent, FlowRecord, Verdict};
 
 /// How long alike flows are gathered, in milliseconds.
@@ -12,6 +12,8 @@ pub const WINDOW_MS: u64 = 5_000;
 const MOST_KINDS: usize = 8_192;
 /// Of these, kinds of refused flows: an app that is refused at ever new places takes no room from those that are permitted.
 const MOST_REFUSED: usize = 2_048;
+/// And kinds of flows that came in: a neighbour who tries all ports takes none either.
+const MOST_INBOUND: usize = 2_048;
 
 /// The place of a kind.
 pub type KindId = u32;
@@ -25,6 +27,7 @@ pub struct Folding {
     /// Kinds with an open window.
     open: Vec<KindId>,
     refused: usize,
+    inbound: usize,
 }
 
 #[derive(Debug)]
@@ -49,8 +52,9 @@ impl Folding {
         if let Some(id) = self.places.get(&kind) {
             return Some(*id);
         }
-        let refused = kind.cause.is_some();
-        if self.places.len() >= MOST_KINDS || (refused && self.refused >= MOST_REFUSED) {
+        let (refused, inbound) = (kind.cause.is_some(), kind.came_in());
+        let full = (refused && self.refused >= MOST_REFUSED) || (inbound && self.inbound >= MOST_INBOUND);
+        if self.places.len() >= MOST_KINDS || full {
             return None;
         }
         let kind = Arc::new(kind);
@@ -65,6 +69,7 @@ impl Folding {
         *self.kinds.get_mut(id as usize)? = Some(place);
         self.places.insert(kind, id);
         self.refused += usize::from(refused);
+        self.inbound += usize::from(inbound);
         Some(id)
     }
 
@@ -89,6 +94,11 @@ impl Folding {
                 Some(record)
             }
         }
+    }
+
+    /// Whose flows of the kind are.
+    pub fn owner(&self, id: KindId) -> Option<Owner> {
+        self.kinds.get(id as usize).and_then(Option::as_ref).map(|place| place.kind.seen.owner)
     }
 
     /// A flow of the kind lives, or has ended.
@@ -143,6 +153,7 @@ impl Folding {
         let Some(slot) = self.kinds.get_mut(id as usize) else { return };
         if let Some(place) = slot.take_if(|place| place.flows == 0 && place.windows.iter().all(Option::is_none)) {
             self.refused -= usize::from(place.kind.cause.is_some());
+            self.inbound -= usize::from(place.kind.came_in());
             self.places.remove(&place.kind);
             self.free.push(id);
         }

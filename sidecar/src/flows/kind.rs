@@ -33,6 +33,13 @@ pub enum Owner {
     Refused,
 }
 
+impl Owner {
+    /// Whether a connection with this mark is such a flow's.
+    pub fn is_of(self, mark: FlowOwner) -> bool {
+        self == Owner::Passed(mark) || (self == Owner::Refused && mark == FlowOwner::Audit)
+    }
+}
+
 impl Seen {
     /// Of a packet that was told.
     pub fn of_packet(told: &ToldPacket) -> Self {
@@ -156,14 +163,19 @@ impl Fold {
 }
 
 impl Kind {
+    /// Whether somebody outside began it.
+    pub fn came_in(&self) -> bool {
+        self.seen.owner == Owner::Passed(FlowOwner::Inbound)
+    }
+
     /// The record of what was folded.
     pub fn record(&self, event: FlowEvent, fold: &Fold) -> FlowRecord {
-        let Seen { owner, source, destination, protocol, port, uid } = self.seen;
+        let Seen { source, destination, protocol, port, uid, .. } = self.seen;
         FlowRecord {
             event,
             verdict: self.verdict,
             mode: if self.audit { "audit" } else { "enforce" }.to_owned(),
-            direction: if owner == Owner::Passed(FlowOwner::Inbound) { Direction::Inbound } else { Direction::Outbound },
+            direction: if self.came_in() { Direction::Inbound } else { Direction::Outbound },
             count: fold.count,
             first: fold.first,
             last: fold.last,

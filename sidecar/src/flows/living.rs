@@ -46,6 +46,17 @@ impl Living {
         hash(&self.hasher, source, destination, protocol, [source_port, destination_port])
     }
 
+    /// The hash of a connection the other way round: where the pod began it and the kernel's entry was made anew by what the other sent.
+    pub fn of_reversed(&self, connection: &Connection) -> u64 {
+        let Connection { source, destination, protocol, source_port, destination_port, .. } = *connection;
+        hash(&self.hasher, destination, source, protocol, [destination_port, source_port])
+    }
+
+    /// The flow, if it lives.
+    pub fn get(&self, hash: u64) -> Option<Begun> {
+        self.flows.find(hash, |begun| begun.hash == hash).copied()
+    }
+
     /// Notes a beginning. What the flow was before, if it came under another rule; `Err` where there is no room.
     pub fn begin(&mut self, hash: u64, kind: KindId, at: u32) -> Result<Option<Begun>, Full> {
         if let Some(found) = self.flows.find_mut(hash, |begun| begun.hash == hash) {
@@ -53,11 +64,16 @@ impl Living {
             found.kind = kind;
             return Ok(Some(before));
         }
-        if self.flows.len() >= MOST {
+        if self.is_full() {
             return Err(Full);
         }
         self.flows.insert_unique(hash, Begun { hash, kind, at }, |begun| begun.hash);
         Ok(None)
+    }
+
+    /// Whether there is no room for another.
+    pub fn is_full(&self) -> bool {
+        self.flows.len() >= MOST
     }
 
     /// Forgets a flow.
@@ -99,6 +115,7 @@ mod tests {
         for n in 0..MOST as u64 {
             assert_eq!(living.begin(n << 20 | n, 7, 1), Ok(None));
         }
+        assert!(living.is_full());
         assert_eq!(living.begin(u64::MAX, 7, 1), Err(Full));
         assert_eq!(living.end(5 << 20 | 5).map(|begun| begun.kind), Some(7));
         assert_eq!(living.end(5 << 20 | 5), None);

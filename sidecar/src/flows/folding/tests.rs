@@ -79,8 +79,14 @@ fn kinds_are_bounded_and_refused_ones_leave_room() {
     let refused = |port| folding_kind(port, true);
     let taken = (1..=u16::MAX).filter(|port| folding.place(refused(*port)).is_some()).count();
     assert_eq!(taken, MOST_REFUSED);
+    let inbound = |port| {
+        let kind = folding_kind(port, false);
+        Kind { seen: Seen { owner: Owner::Passed(FlowOwner::Inbound), ..kind.seen }, ..kind }
+    };
+    let taken = (1..=u16::MAX).filter(|port| folding.place(inbound(*port)).is_some()).count();
+    assert_eq!(taken, MOST_INBOUND);
     let taken = (1..=u16::MAX).filter(|port| folding.place(folding_kind(*port, false)).is_some()).count();
-    assert_eq!(taken, MOST_KINDS - MOST_REFUSED);
+    assert_eq!(taken, MOST_KINDS - MOST_REFUSED - MOST_INBOUND);
     assert!(folding.place(folding_kind(1, false)).is_some(), "one that is known has its place");
 }
 
