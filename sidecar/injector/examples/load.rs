@@ -9,6 +9,8 @@ mod client;
 #[allow(dead_code, reason = "here only the pods and the reviews around them")]
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
+#[path = "../tests/support/memory.rs"]
+mod memory;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,7 +97,7 @@ async fn main() {
     println!("{} reviews of {} pods, {failed} failed, {} certificates", times.len(), questions.len(), shown.len());
     println!("p50 {:?}, p99 {:?}, p99.9 {:?}, longest {:?}", at(500), at(990), at(999), times[times.len() - 1]);
     println!("after: {}", server.memory());
-    for (what, body) in cluster::hostile_reviews() {
+    for (what, body) in memory::hostile_reviews() {
         let (mut client, _) = Client::connect(address, &[&ca.certificate], Http::One).await.unwrap();
         let start = Instant::now();
         let (status, _) = client.ask("/pods", body).await.unwrap();

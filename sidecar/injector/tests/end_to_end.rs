@@ -7,6 +7,8 @@ mod client;
 #[allow(dead_code, reason = "here the pods and the reviews around them")]
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/mounted.rs"]
 mod mounted;
 #[path = "support/serving.rs"]
@@ -204,4 +206,30 @@ async fn the_settings_and_the_platform_policy_of_each_pod_reach_its_answer() {
         assert_eq!(String::from_utf8_lossy(&said), String::from_utf8_lossy(&wanted), "{}", case.name);
     }
     assert!(own >= 5, "only {own} pods have settings of their own");
+}
+
+#[tokio::test]
+async fn what_a_review_takes_in_memory_has_a_bound() {
+    let ca_dir = tempfile::tempdir().unwrap();
+    let ca = mounted_ca(ca_dir.path());
+    let (mut read, mut unread) = (0, 0);
+    for (what, body) in memory::hostile_reviews() {
+        // A server of its own for each: what one review leaves behind would hide what the next one takes.
+        let server = Serving::start(ca_dir.path(), &[]);
+        let (mut client, _) = Client::connect(server.https, &[&ca], Http::Two).await.unwrap();
+        let small = cluster::request("pods", "", "CREATE", "shop", &json!({"spec": {"containers": [{"name": "a"}]}}), &Value::Null);
+        assert_eq!(client.ask("/pods", small.to_string().into_bytes()).await.unwrap().0, 200);
+        let before = server.peak();
+        let (status, _) = client.ask("/pods", body).await.unwrap();
+        match status.as_u16() {
+            200 => read += 1,
+            413 => unread += 1,
+            other => panic!("{what}: {other}"),
+        }
+        // KiB. The server takes 8 MiB at rest, and is to stay below 20; texts of 3 MiB, which no stored pod can have, may take more.
+        let most = if what.contains("text") && what.contains("MiB") { 20_000 } else { 12_000 };
+        let taken = server.peak() - before;
+        assert!(taken < most, "{what}: {taken} KiB, of {most}");
+    }
+    assert!(read >= 5 && unread >= 3, "{read} of them were read, {unread} were refused by their weight");
 }
