@@ -1,6 +1,7 @@
 //! The reviews that the server answers: judged by the settings and the platform's policy of the moment, and by the day.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use policies::Date;
@@ -10,14 +11,14 @@ use crate::review::{Reviewer, review};
 use crate::serve::{Path, Review, Reviewed, Reviewers};
 
 /// What `enforced` says of the namespaces behind `/pods-under-pod-security`: the entry's selector takes either.
-const ENFORCED: &str = "baseline or restricted";
+pub const ENFORCED: &str = "baseline or restricted";
 
 /// Makes the one who answers, for each change of settings or platform policy.
 pub fn reviewers() -> Reviewers {
     Box::new(|settings, text| {
-        let platform = Platform::parse(&text.unwrap_or_default())?;
-        let reviewer = |enforced| Reviewer { settings: settings.clone(), platform: platform.clone(), today: today(), enforced };
-        let answering = Answering { plain: reviewer(None), enforced: reviewer(Some(ENFORCED.to_owned())) };
+        let platform = Arc::new(Platform::parse(&text.unwrap_or_default())?);
+        let plain = Reviewer { settings: Arc::new(settings), platform, today: today(), enforced: None };
+        let answering = Answering { enforced: Reviewer { enforced: Some(ENFORCED.into()), ..plain.clone() }, plain };
         Ok::<Box<dyn Review>, Box<dyn Error + Send + Sync>>(Box::new(answering))
     })
 }
@@ -28,7 +29,7 @@ struct Answering {
 }
 
 impl Review for Answering {
-    fn review(&self, path: Path, body: &[u8]) -> Reviewed {
+    fn review(&self, path: Path, body: Vec<u8>) -> Reviewed {
         let reviewer = match path {
             Path::EnforcedPods => &self.enforced,
             Path::Pods | Path::ConfigMaps => &self.plain,

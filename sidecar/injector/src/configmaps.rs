@@ -1,10 +1,8 @@
 //! A ConfigMap with policies is checked when it is applied: a broken one is refused with each problem under its line.
 
-use std::collections::BTreeSet;
+mod taken;
 
-use policies::{
-    Date, HostPattern, Mode, Name, Pod, Policy, PolicyFile, Ports, Problem, Problems, Severity, Source, Style, Surroundings, Verdict,
-};
+use policies::{Date, Mode, Pod, Policy, PolicyFile, Problem, Problems, Severity, Source, Style, Surroundings};
 use policies::{parse, run_expectations};
 use serde_json::Value;
 
@@ -93,7 +91,7 @@ fn together(namespace: &str, files: &[PolicyFile], platform: &Platform, today: D
         }
         let Some((_, Some(held), alone)) = known.map_or(kinds.last(), |index| kinds.get(index)) else { continue };
         problems.extend(held.warnings().clone());
-        warnings.extend(alone.iter().flat_map(|alone| taken_by_platform(file, alone, held)));
+        warnings.extend(alone.iter().flat_map(|alone| taken::by_platform(file, alone, held)));
         if file.mode() == Mode::Audit && held.mode() == Mode::Enforce && platform.file().is_some() {
             warnings.push(format!("{}: mode = \"audit\" has no effect: the platform's policy holds the pod", file.path()));
         }
@@ -119,38 +117,6 @@ fn pod_of(file: &PolicyFile, namespace: &str, warnings: &mut Vec<String>) -> Pod
         warnings.push(format!("{}: selects pods of {names}, and this ConfigMap is in {namespace}: nothing reads it", file.path()));
     }
     pod
-}
-
-/// What a rule grants and the platform's policy takes away again: it stays shut, which is not seen in the file.
-fn taken_by_platform(file: &PolicyFile, alone: &Policy, held: &Policy) -> Vec<String> {
-    let mut told = BTreeSet::new();
-    for rule in file.allows() {
-        for host in &rule.hosts {
-            // Below a wildcard any name will do.
-            let name = match host {
-                HostPattern::Exact(name) => Some(name.clone()),
-                HostPattern::Below(zone) => Name::parse(&format!("any-name.{zone}")).ok(),
-            };
-            let Some(name) = name else { continue };
-            let taken = ports_of(alone, &name).intersect(&rule.ports).subtract(&ports_of(held, &name));
-            if !taken.is_empty() {
-                let rule_at = format!("{}:{}: rule {}", file.path(), rule.line, rule.name);
-                told.insert(format!("{rule_at} has no effect for {host} on {taken}: the platform's policy does not let it"));
-            }
-        }
-    }
-    told.into_iter().collect()
-}
-
-/// What a policy opens for a name.
-fn ports_of(policy: &Policy, name: &Name) -> Ports {
-    match policy.judge(name) {
-        Verdict::Granted(grant) => {
-            let openings = grant.openings().iter().filter_map(|index| policy.opening(*index));
-            openings.fold(Ports::none(), |ports, opening| ports.union(&opening.ports))
-        }
-        _ => Ports::none(),
-    }
 }
 
 fn told(problem: &Problem) -> String {

@@ -14,6 +14,8 @@ pub const INJECT_LABEL: &str = "portreeve.dev/inject";
 pub const POLICIES_ANNOTATION: &str = "portreeve.dev/policies";
 /// The annotation that says what was injected.
 pub const STATUS_ANNOTATION: &str = "portreeve.dev/status";
+/// The annotation by which `kubectl portreeve policy apply` makes the kubelet look at a pod's ConfigMaps at once. It says nothing to us.
+pub const APPLIED_ANNOTATION: &str = "portreeve.dev/policy-applied";
 /// The port of the metrics, as the container names it (15 characters are the most).
 pub const METRICS_PORT_NAME: &str = "portreeve-http";
 

@@ -13,6 +13,9 @@ use crate::inject::Context;
 use crate::names::{self, CONTAINER};
 use crate::settings::Settings;
 
+/// The most containers of a kind. Each gets its rights written out, so that without a bound a short text would make a long one.
+const MOST_CONTAINERS: usize = 256;
+
 /// What kind of reason it is: a bounded label for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -136,6 +139,12 @@ pub(crate) fn shape(pod: &Value) -> Result<(), Refusal> {
     }
     if names::list(pod, "/spec/containers").is_empty() {
         return wrong("it has no containers");
+    }
+    for key in ["containers", "initContainers", "ephemeralContainers"] {
+        let count = names::list(pod, &format!("/spec/{key}")).len();
+        if count > MOST_CONTAINERS {
+            return wrong(&format!("spec.{key} has {count} entries, of at most {MOST_CONTAINERS} that are looked at"));
+        }
     }
     Ok(())
 }

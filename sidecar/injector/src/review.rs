@@ -5,6 +5,8 @@ mod ephemeral;
 mod patch;
 mod request;
 
+use std::sync::Arc;
+
 use policies::Date;
 use serde_json::Value;
 
@@ -24,18 +26,18 @@ pub const MOST_BYTES: usize = 7 << 20;
 /// How deep a review may be nested (the JSON parser's own bound). The API's deepest object has less than 40 levels.
 pub const MOST_DEPTH: usize = 127;
 
-/// What reviews are judged by.
+/// What reviews are judged by. Cheap to clone: the day changes between reviews, the rest does not.
 #[derive(Debug, Clone)]
 pub struct Reviewer {
     /// The settings.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// The platform's policy.
-    pub platform: Platform,
+    pub platform: Arc<Platform>,
     /// The day, by UTC: rules have a last one.
     pub today: Date,
     /// What is known of the namespaces that this entry of the webhook's configuration is for: the Pod Security level that they enforce.
     /// A review does not tell it.
-    pub enforced: Option<String>,
+    pub enforced: Option<Arc<str>>,
 }
 
 /// The outcome, for metrics.
@@ -74,18 +76,24 @@ pub struct Reviewed {
     pub reason: &'static str,
 }
 
-/// Answers one review.
-pub fn review(reviewer: &Reviewer, body: &[u8]) -> Reviewed {
-    match Request::read(body) {
-        Ok(request) => on(reviewer, &request).into_reviewed(&request.uid),
+/// Answers one review. Of body, request and answer no two are in memory for longer than one is made of the other.
+pub fn review(reviewer: &Reviewer, body: impl AsRef<[u8]>) -> Reviewed {
+    let read = Request::read(body.as_ref());
+    drop(body);
+    match read {
+        Ok(mut request) => {
+            let uid = std::mem::take(&mut request.uid);
+            on(reviewer, request).into_reviewed(&uid)
+        }
         Err(error) => Answer::malformed(error.to_string()).into_reviewed(&error.uid),
     }
 }
 
-fn on(reviewer: &Reviewer, request: &Request) -> Answer {
+/// The request ends here: what came is not in memory any more when the answer is written.
+fn on(reviewer: &Reviewer, request: Request) -> Answer {
     match request.kind {
-        Kind::Pod => on_pod(reviewer, request),
-        Kind::EphemeralContainers => ephemeral::review(reviewer, request),
+        Kind::Pod => on_pod(reviewer, &request),
+        Kind::EphemeralContainers => ephemeral::review(reviewer, &request),
         Kind::ConfigMap => {
             let checked = configmaps::check(&request.namespace, &request.object, &reviewer.platform, reviewer.today);
             match checked.refused {
@@ -101,7 +109,7 @@ fn on_pod(reviewer: &Reviewer, request: &Request) -> Answer {
     let context = Context { namespace: &request.namespace, enforced: reviewer.enforced.as_deref(), platform: &reviewer.platform };
     match inject(&reviewer.settings, &context, &request.object) {
         Decision::LeftAlone { why, warnings } => Answer::admitted(left_alone(why), warnings),
-        Decision::Held { pod, warnings } => patched(&request.object, &pod, warnings),
+        Decision::Held { pod, warnings } => patched(&request.object, pod, warnings),
         Decision::Refused(refused) => {
             let reason = refused.first().map_or("none", |refusal| refusal.reason().as_str());
             let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
@@ -110,7 +118,7 @@ fn on_pod(reviewer: &Reviewer, request: &Request) -> Answer {
     }
 }
 
-fn patched(came: &Value, wanted: &Value, warnings: Vec<String>) -> Answer {
+fn patched(came: &Value, wanted: Value, warnings: Vec<String>) -> Answer {
     match diff(came, wanted) {
         operations if operations.is_empty() => Answer::admitted("as-it-should-be", warnings),
         operations => Answer::patched(operations, warnings),

@@ -55,8 +55,8 @@ pub struct Reviewed {
 
 /// Who answers. It is called on the thread that serves everybody: without waiting for anything, within a millisecond or so.
 pub trait Review: Send + Sync + 'static {
-    /// Answers an AdmissionReview, or what pretends to be one.
-    fn review(&self, path: Path, body: &[u8]) -> Reviewed;
+    /// Answers an AdmissionReview, or what pretends to be one. It gets the body for its own, to be rid of it early.
+    fn review(&self, path: Path, body: Vec<u8>) -> Reviewed;
 }
 
 /// Makes the one who answers from the settings and the platform's policy, at the start and for each change of either.

@@ -2,19 +2,19 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "support/serving.rs"]
+mod serving;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use serving::Serving;
 
 fn ca(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portreeve-injector")).arg("ca").args(args).output().unwrap()
@@ -60,36 +60,6 @@ fn ca_prints_a_secret_with_a_new_ca_of_ten_years() {
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
 }
 
-/// The example `echo`, which stands beside the tests' directory.
-fn server(args: &[&str], dir: &Path) -> Command {
-    let examples = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");
-    let echo = examples.join("echo");
-    assert!(echo.exists(), "{} is missing: cargo build -p injector --examples", echo.display());
-    let mut command = Command::new(echo);
-    command.args(["--listen", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--ca"]).arg(dir).args(args).stderr(Stdio::piped());
-    command
-}
-
-/// The port that a line of the log names.
-fn port(line: &str, name: &str) -> u16 {
-    let at = line.split_once(&format!("\"{name}\":\"127.0.0.1:")).unwrap_or_else(|| panic!("no {name} in {line}")).1;
-    at.split('"').next().unwrap().parse().unwrap()
-}
-
-fn ended(child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    loop {
-        match child.try_wait().unwrap() {
-            Some(status) => return status.code(),
-            None if start.elapsed() > Duration::from_secs(10) => {
-                child.kill().unwrap();
-                panic!("it does not end");
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
 #[test]
 fn any_user_can_run_it_and_sigterm_ends_it_in_order() {
     let manifest = String::from_utf8(ca(&[]).stdout).unwrap();
@@ -99,37 +69,22 @@ fn any_user_can_run_it_and_sigterm_ends_it_in_order() {
         fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o444)).unwrap();
     }
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = server(&["--drain-pause", "1s"], dir.path());
-    // The tests run as root in CI; a user of the machine has rights enough anyway.
-    if nix::unistd::geteuid().is_root() {
-        command.uid(65_532).gid(65_532);
-    }
-    let mut child = command.spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    let (https, ops) = (port(&line, "https"), port(&line, "ops"));
-    let ready = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", ops)).unwrap();
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        said.starts_with("HTTP/1.1 200 ")
-    };
-    assert!(ready());
-    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let mut server = Serving::start(dir.path(), &["--drain-pause", "1s"]);
+    let ready = |server: &Serving| server.get("/readyz").0 == 200;
+    assert!(ready(&server));
+    server.stop();
     std::thread::sleep(Duration::from_millis(200));
-    assert!(!ready());
-    assert!(TcpStream::connect(("127.0.0.1", https)).is_ok(), "open in the pause");
-    assert_eq!(ended(&mut child), Some(0));
+    assert!(!ready(&server));
+    assert!(TcpStream::connect(server.https).is_ok(), "open in the pause");
+    assert_eq!(server.ended(), Some(0));
 }
 
 #[test]
 fn it_takes_one_source_of_certificates() {
     let dir = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
-        let mut child = server(args, dir.path()).spawn().unwrap();
-        let code = ended(&mut child);
+        let mut child = serving::command(dir.path(), args).spawn().unwrap();
+        let code = serving::ended(&mut child);
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         (code, said)
@@ -139,5 +94,5 @@ fn it_takes_one_source_of_certificates() {
     let (code, said) = run(&["--certificate-lifetime", "1s"]);
     assert!(code == Some(2) && said.contains("2s at least"), "{said}");
     let (code, said) = run(&[]);
-    assert!(code == Some(1) && said.contains("portreeve-injector ca"), "{said}");
+    assert!(code == Some(78) && said.contains("portreeve-injector ca"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::names::{self, CONFIG_MAP_PREFIX, INJECT_LABEL, POLICIES_ANNOTATION, STATUS_ANNOTATION};
+use crate::names::{self, APPLIED_ANNOTATION, CONFIG_MAP_PREFIX, INJECT_LABEL, POLICIES_ANNOTATION, STATUS_ANNOTATION};
 use crate::refusals::{Reason, Refusal};
 
 /// The most ConfigMaps that the annotation may name: each is a volume that the kubelet watches.
@@ -39,6 +39,8 @@ pub(super) fn read(pod: &Value) -> (Asked, Vec<Refusal>) {
         match key {
             // Ours, and written anew: whatever it says.
             STATUS_ANNOTATION => {}
+            // The plugin's, of whatever pod this one is made after.
+            APPLIED_ANNOTATION => {}
             POLICIES_ANNOTATION => match config_maps(value) {
                 Ok(names) => further = names,
                 Err(refusal) => refused.push(refusal),

@@ -1,7 +1,8 @@
 //! The answer as the API server reads it, within what kubectl shows well.
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::write::EncoderStringWriter;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Reviewed, Verdict};
@@ -40,28 +41,61 @@ impl Answer {
     }
 
     pub(super) fn into_reviewed(self, uid: &str) -> Reviewed {
-        let mut response = serde_json::Map::new();
-        response.insert("uid".to_owned(), json!(uid));
-        response.insert("allowed".to_owned(), json!(self.message.is_none()));
-        if !self.patch.is_empty() {
-            response.insert("patchType".to_owned(), json!("JSONPatch"));
-            response.insert("patch".to_owned(), json!(STANDARD.encode(Value::Array(self.patch).to_string())));
-        }
-        if let Some((code, message)) = self.message {
+        let Self { verdict, reason, patch, message, warnings } = self;
+        let status = message.map(|(code, message)| {
             let reason = match code {
                 400 => "BadRequest",
                 422 => "Invalid",
                 _ => "Forbidden",
             };
-            let message = cut_lines(&message, MOST_MESSAGE);
-            response.insert("status".to_owned(), json!({"status": "Failure", "code": code, "reason": reason, "message": message}));
-        }
-        if !self.warnings.is_empty() {
-            response.insert("warnings".to_owned(), json!(within(self.warnings)));
-        }
-        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        Reviewed { body: review.to_string().into_bytes(), verdict: self.verdict, reason: self.reason }
+            json!({"status": "Failure", "code": code, "reason": reason, "message": cut_lines(&message, MOST_MESSAGE)})
+        });
+        let encoded = (!patch.is_empty()).then(|| encoded(&patch));
+        drop(patch);
+        let response = Response {
+            uid,
+            allowed: status.is_none(),
+            patch_type: encoded.is_some().then_some("JSONPatch"),
+            patch: encoded,
+            status,
+            warnings: within(warnings),
+        };
+        let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+        // Texts and values that were read from JSON have a form in JSON.
+        Reviewed { body: serde_json::to_vec(&review).unwrap_or_default(), verdict, reason }
     }
+}
+
+/// The operations as they travel, encoded as they are written: the text in between would be one more copy.
+fn encoded(patch: &[Value]) -> String {
+    let mut writer = EncoderStringWriter::new(&STANDARD);
+    // A String takes whatever is written to it, and values have a form in JSON.
+    let _ = serde_json::to_writer(&mut writer, patch);
+    writer.into_inner()
+}
+
+/// Written from where its parts are: values in between would be copies of a patch as large as its pod.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Sentences as kubectl shows them: one by itself, several as a list.

@@ -12,10 +12,13 @@ use crate::settings::UnsafePods;
 
 /// Judges the containers that were not there before, and takes NET_RAW from them.
 pub(super) fn review(reviewer: &Reviewer, request: &Request) -> Answer {
-    let settings = &reviewer.settings;
+    let settings = &*reviewer.settings;
     let came = &request.object;
     if !names::list(came, "/spec/initContainers").iter().any(|container| names::name_of(container) == CONTAINER) {
         return Answer::admitted("not-held", Vec::new());
+    }
+    if let Err(refusal) = refusals::shape(came) {
+        return Answer::refused(refusal.reason().as_str(), refusal.to_string(), 403, Vec::new());
     }
     let mut wanted = came.clone();
     let mut refused = Vec::new();
@@ -32,6 +35,6 @@ pub(super) fn review(reviewer: &Reviewer, request: &Request) -> Answer {
         Some(first) if settings.unsafe_pods_in(&request.namespace) == UnsafePods::Refuse => {
             Answer::refused(first.reason().as_str(), sentences(&lines), 403, Vec::new())
         }
-        _ => patched(came, &wanted, lines),
+        _ => patched(came, wanted, lines),
     }
 }

@@ -2,23 +2,24 @@
 
 use serde_json::{Value, json};
 
-/// What turns `came` into `wanted`, as operations; none if they are the same.
-pub fn diff(came: &Value, wanted: &Value) -> Vec<Value> {
+/// What turns `came` into `wanted`, as operations; none if they are the same. What is wanted moves into them: a third copy of a large pod
+/// would be what the webhook's memory is measured by.
+pub fn diff(came: &Value, wanted: Value) -> Vec<Value> {
     let mut operations = Vec::new();
     walk(came, wanted, "", &mut operations);
     operations
 }
 
-fn walk(came: &Value, wanted: &Value, at: &str, operations: &mut Vec<Value>) {
+fn walk(came: &Value, wanted: Value, at: &str, operations: &mut Vec<Value>) {
     match (came, wanted) {
         (Value::Object(came), Value::Object(wanted)) => {
             for key in came.keys().filter(|key| !wanted.contains_key(*key)) {
                 operations.push(json!({"op": "remove", "path": step(at, key)}));
             }
             for (key, wanted) in wanted {
-                match came.get(key) {
-                    Some(came) => walk(came, wanted, &step(at, key), operations),
-                    None => operations.push(json!({"op": "add", "path": step(at, key), "value": wanted})),
+                match came.get(&key) {
+                    Some(came) => walk(came, wanted, &step(at, &key), operations),
+                    None => operations.push(operation("add", step(at, &key), wanted)),
                 }
             }
         }
@@ -28,9 +29,15 @@ fn walk(came: &Value, wanted: &Value, at: &str, operations: &mut Vec<Value>) {
                 walk(came, wanted, &format!("{at}/{index}"), operations);
             }
         }
-        _ if came == wanted => {}
-        _ => operations.push(json!({"op": "replace", "path": at, "value": wanted})),
+        (came, wanted) if *came == wanted => {}
+        (_, wanted) => operations.push(operation("replace", at.to_owned(), wanted)),
     }
+}
+
+/// `json!` would copy the value.
+fn operation(op: &str, path: String, value: Value) -> Value {
+    let entries = [("op", Value::from(op)), ("path", Value::from(path)), ("value", value)];
+    Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// One step further: `~` and `/` are written `~0` and `~1` in a JSON pointer.

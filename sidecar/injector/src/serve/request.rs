@@ -19,9 +19,10 @@ use super::{Path, Shared};
 const MOST_BODY: usize = 8 * 1024 * 1024;
 /// Of all requests together. The usual body has some 10 KiB.
 pub(super) const MOST_BODIES: usize = 24 * 1024 * 1024;
-/// Commas, colons, brackets and braces of a body: what grows in memory is not its bytes but its values, some 200 bytes for each of these
-/// in the worst case. A pod of a thousand lines has some 3,000.
-const MOST_VALUES: usize = 50_000;
+/// What grows in memory is not a body's bytes but its values, of some 100 bytes each; an object takes seven times that, an empty one
+/// nothing, a list twice. The review has each twice, as it came and as it is wanted: some 10 MiB at this bound. A pod of a thousand lines
+/// weighs some 5,000, and as much again by its managed fields.
+const MOST_WEIGHT: usize = 48_000;
 /// The webhook configurations wait 5 s: an answer after that is for nobody.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,7 +47,11 @@ impl Refusal {
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "an AdmissionReview comes with POST"),
             Refusal::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "an AdmissionReview comes as application/json"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "an AdmissionReview has 8 MiB at the most"),
-            Refusal::TooMany => (StatusCode::PAYLOAD_TOO_LARGE, "too-many", "an AdmissionReview has 50,000 values at the most"),
+            Refusal::TooMany => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-many",
+                "an AdmissionReview has as many values as weigh 48,000 at the most (objects 7, lists 2, others 1)",
+            ),
             Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come within 5 s"),
             Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many bytes are on their way at once"),
             Refusal::Broken => (StatusCode::BAD_REQUEST, "broken", "the body broke off"),
@@ -71,11 +76,11 @@ pub(super) async fn answer(
         Ok(Err(refusal)) => return Ok(refuse(&shared, refusal)),
         Err(_) => return Ok(refuse(&shared, Refusal::TooSlow)),
     };
-    if values(&body.bytes) > MOST_VALUES {
+    if weight(&body.bytes) > MOST_WEIGHT {
         return Ok(refuse(&shared, Refusal::TooMany));
     }
-    let reviewed = shared.reviewer.load().review(path, &body.bytes);
-    drop(body);
+    let Read { bytes, _room } = body;
+    let reviewed = shared.reviewer.load().review(path, bytes);
     shared.metrics.reviewed(path, &reviewed, came.elapsed());
     let mut response = Response::new(Full::new(Bytes::from(reviewed.body)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -129,19 +134,26 @@ async fn read(mut body: Incoming, room: &Arc<Semaphore>) -> Result<Read, Refusal
     Ok(Read { bytes, _room: taken })
 }
 
-/// How many commas, colons, brackets and braces stand outside of strings. Whether it is JSON at all is not asked.
-fn values(body: &[u8]) -> usize {
-    let (mut count, mut quoted, mut escaped) = (0, false, false);
+/// What the values of a body weigh: commas, colons, brackets and braces outside of strings. Whether it is JSON at all is not asked.
+fn weight(body: &[u8]) -> usize {
+    let (mut weight, mut quoted, mut escaped, mut opened) = (0, false, false, false);
     for byte in body {
+        // An object costs with the first thing in it.
+        if opened && !byte.is_ascii_whitespace() {
+            weight += if *byte == b'}' { 0 } else { 6 };
+            opened = false;
+        }
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = quoted,
             b'"' => quoted = !quoted,
-            b',' | b':' | b'[' | b'{' if !quoted => count += 1,
+            b',' | b':' if !quoted => weight += 1,
+            b'[' if !quoted => weight += 2,
+            b'{' if !quoted => (weight, opened) = (weight + 1, true),
             _ => {}
         }
     }
-    count
+    weight
 }
 
 fn refuse(shared: &Shared, refusal: Refusal) -> Response<Full<Bytes>> {
@@ -167,8 +179,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_counted_outside_of_strings() {
-        assert_eq!(values(br#"{"a": [1, 2], "b,": "\",{[:", "c": "\\"}"#), 8);
-        assert_eq!(values(b""), 0);
+    fn values_weigh_outside_of_strings() {
+        assert_eq!(weight(br#"{"a": [1, 2], "b,": "\",{[:", "c": "\\"}"#), 7 + 3 + 2 + 1 + 2);
+        assert_eq!(weight(br#"{ "a": {}, "b": { } }"#), 7 + 2 + 2 + 1);
+        assert_eq!(weight(b""), 0);
     }
 }

@@ -51,8 +51,9 @@ fn what_the_webhook_refuses_does_not_pass_the_fence_either() {
     for mut case in cases().into_iter().filter(|case| case.name.starts_with("refused-")) {
         // As if the webhook had been told to warn, and the fence not.
         let strict = case.reviewer.settings.clone();
-        case.reviewer.settings.unsafe_pods = UnsafePods::Warn;
-        case.reviewer.settings.namespace.values_mut().for_each(|own| own.unsafe_pods = None);
+        let settings = std::sync::Arc::make_mut(&mut case.reviewer.settings);
+        settings.unsafe_pods = UnsafePods::Warn;
+        settings.namespace.values_mut().for_each(|own| own.unsafe_pods = None);
         let answer = case.review(&case.pod);
         if answer.verdict == Verdict::Refused {
             continue;

@@ -12,8 +12,8 @@ struct Echo {
 }
 
 impl Review for Echo {
-    fn review(&self, path: Path, body: &[u8]) -> Reviewed {
-        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    fn review(&self, path: Path, body: Vec<u8>) -> Reviewed {
+        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
         let path = if path == Path::Pods { "pods" } else { "configmaps" };
         let response = json!({"uid": asked["request"]["uid"], "allowed": true, "path": path, "port": self.port, "platform": self.platform});
         let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});

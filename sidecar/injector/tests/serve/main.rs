@@ -7,5 +7,7 @@ mod client;
 mod draining;
 mod echo;
 mod hostile;
+#[path = "../support/mounted.rs"]
+mod mounted;
 mod reviews;
 mod world;

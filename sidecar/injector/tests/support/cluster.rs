@@ -56,7 +56,7 @@ fn case(path: &Path) -> Case {
         pod: pod_of(&object),
         object,
         namespace: head("namespace").unwrap_or_else(|| "shop".to_owned()),
-        reviewer: Reviewer { settings, platform, today, enforced: head("enforced") },
+        reviewer: Reviewer { settings: settings.into(), platform: platform.into(), today, enforced: head("enforced").map(Into::into) },
     }
 }
 

@@ -12,7 +12,7 @@ use super::cluster::request;
 
 fn reviewer(unsafe_pods: UnsafePods) -> Reviewer {
     let settings = Settings { unsafe_pods, opt_out: true, ..Settings::default() };
-    Reviewer { settings, platform: Platform::default(), today: Date::new(2026, 11, 26).unwrap(), enforced: None }
+    Reviewer { settings: settings.into(), platform: Platform::default().into(), today: Date::new(2026, 11, 26).unwrap(), enforced: None }
 }
 
 fn denied(body: &[u8]) -> Value {

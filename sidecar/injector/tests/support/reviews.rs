@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::cluster::{Answer, ask, request};
 
 fn reviewer() -> Reviewer {
-    Reviewer { settings: Settings::default(), platform: Platform::default(), today: Date::new(2026, 11, 26).unwrap(), enforced: None }
+    let (settings, platform) = (Settings::default().into(), Platform::default().into());
+    Reviewer { settings, platform, today: Date::new(2026, 11, 26).unwrap(), enforced: None }
 }
 
 fn with_platform(text: &str) -> Reviewer {
-    Reviewer { platform: Platform::parse(text).unwrap(), ..reviewer() }
+    Reviewer { platform: Platform::parse(text).unwrap().into(), ..reviewer() }
 }
 
 fn apply(reviewer: &Reviewer, data: Value) -> Answer {
@@ -61,6 +62,30 @@ fn a_grant_outside_the_platforms_limits_is_told_and_only_a_platform_file_may_lim
     let own = format!("{ALERTS}[[limit]]\nports = [\"443\"]\n");
     let answer = apply(&reviewer(), json!({"alerts.toml": own}));
     assert!(answer.message().contains("only a platform file can limit"), "{}", answer.message());
+}
+
+#[test]
+fn a_range_outside_the_platforms_limits_is_told() {
+    let with = |rules: &str| with_platform(&format!("version = 1\nname = \"platform\"\nplatform = true\n{rules}"));
+    let ranges = |cidrs: &str| json!({"a.toml": format!("version = 1\nname = \"a\"\n[[allow]]\nname = \"r\"\ncidrs = [{cidrs}]\nports = [\"443\", \"8443\"]\n")});
+    let limit = with("[[limit]]\ncidrs = [\"10.1.0.0/16\", \"10.2.0.0/16\", \"10.3.0.0/16\"]\nports = [\"443\"]\n");
+    for (cidrs, wanted) in [
+        ("\"192.0.2.0/24\"", "rule r has no effect for 192.0.2.0/24 on 443, 8443"),
+        ("\"10.1.2.0/24\"", "rule r has no effect for 10.1.2.0/24 on 8443:"),
+        ("\"10.0.0.0/15\"", "rule r has an effect for a part only of 10.0.0.0/15 on 443, 8443:"),
+    ] {
+        let answer = apply(&limit, ranges(cidrs));
+        assert_eq!((answer.verdict, answer.warnings().len()), (Verdict::Admitted, 1), "{cidrs}: {:?}", answer.warnings());
+        assert!(answer.warnings()[0].contains(wanted), "{cidrs}: {:?}", answer.warnings());
+        assert!(answer.warnings()[0].starts_with("portreeve-alerts/a.toml:3: "), "{:?}", answer.warnings());
+    }
+    let inside = with("[[limit]]\ncidrs = [\"10.2.0.0/16\", \"10.3.0.0/16\", \"2001:db8::/32\"]\n");
+    for cidrs in ["\"10.2.0.0/15\"", "\"10.3.7.0/24\", \"2001:db8:1::/48\""] {
+        assert_eq!(apply(&inside, ranges(cidrs)).warnings(), Vec::<&str>::new(), "{cidrs}");
+    }
+    let denied = with("[[deny]]\ncidrs = [\"10.1.0.0/16\"]\nports = [\"443\"]\n");
+    let warnings = apply(&denied, ranges("\"10.1.2.0/24\"")).warnings().join("");
+    assert!(warnings.contains("10.1.2.0/24 on 443:"), "{warnings}");
 }
 
 #[test]
@@ -136,7 +161,7 @@ fn a_container_that_joins_a_held_pod_is_judged_and_loses_net_raw() {
     let (_, answer) = debug(&reviewer(), netadmin.clone(), netadmin.clone());
     assert_eq!(answer.verdict, Verdict::Admitted);
     let mut lenient = reviewer();
-    lenient.settings.unsafe_pods = UnsafePods::Warn;
+    lenient.settings = Settings { unsafe_pods: UnsafePods::Warn, ..Settings::default() }.into();
     let (_, answer) = debug(&lenient, netadmin, json!([]));
     assert!(answer.allowed && answer.warnings().len() == 2);
 }
