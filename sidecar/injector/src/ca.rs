@@ -16,9 +16,13 @@ const BACK: Duration = Duration::hours(1);
 
 /// What `ca` takes.
 #[derive(Debug, Args)]
+#[command(after_help = "Once:\n  portreeve-injector ca | kubectl create -f -\n\
+    create refuses to overwrite; the key is nowhere but in the Secret. What `install --ca-cert` takes is read back from the cluster:\n  \
+    kubectl get secret portreeve-ca -n portreeve-system -o jsonpath='{.data.tls\\.crt}' | base64 -d >ca.crt\n\
+    Before it ends (ten years), and when the key is not safe any more: --next, and the steps of the README, \"Changing the CA\".")]
 pub struct CaArgs {
     /// The injector's namespace.
-    #[arg(long, default_value = "portreeve-system", value_parser = label)]
+    #[arg(long, default_value = "portreeve-system", value_parser = crate::names::namespace)]
     pub namespace: String,
     /// The CA that follows the one in use: keys next.crt and next.key of the same Secret, for `kubectl apply --server-side -f -`.
     #[arg(long)]
@@ -89,29 +93,4 @@ pub fn command(args: &CaArgs) -> Result<(), CaError> {
     let text = manifest(&make(SystemTime::now())?, args);
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CaError::Print)
-}
-
-/// A DNS label, as a namespace's name is: what is printed is YAML, and nothing else may get into it.
-fn label(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=63).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err("a namespace has 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_namespace_is_a_label_and_nothing_that_yaml_would_read_otherwise() {
-        for good in ["a", "portreeve-system", "0x"] {
-            assert_eq!(label(good).as_deref(), Ok(good));
-        }
-        for bad in ["", "-a", "a-", "A", "a.b", "a\nb: c", &"a".repeat(64)] {
-            assert!(label(bad).is_err(), "{bad}");
-        }
-    }
 }

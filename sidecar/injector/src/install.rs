@@ -35,10 +35,10 @@ pub struct InstallArgs {
     #[arg(long)]
     pub image: Option<String>,
     /// The injector's own image.
-    #[arg(long, default_value_t = default_injector_image())]
+    #[arg(long, default_value_t = default_injector_image(), value_parser = crate::settings::image)]
     pub injector_image: String,
     /// The namespace that the injector runs in.
-    #[arg(long, default_value = "portreeve-system")]
+    #[arg(long, default_value = "portreeve-system", value_parser = crate::names::namespace)]
     pub namespace: String,
     /// A file of settings (TOML) to start from.
     #[arg(long, value_name = "FILE")]
@@ -58,7 +58,7 @@ pub struct InstallArgs {
 #[derive(Debug, Clone, Args)]
 pub struct UninstallArgs {
     /// The namespace that the injector runs in.
-    #[arg(long, default_value = "portreeve-system")]
+    #[arg(long, default_value = "portreeve-system", value_parser = crate::names::namespace)]
     pub namespace: String,
     /// Name OpenShift's objects too.
     #[arg(long)]
@@ -79,6 +79,15 @@ pub enum InstallError {
     /// The CA's certificate could not be read.
     #[error("cannot read {}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The settings' file could not be read.
+    #[error("cannot read the settings in {}", path.display())]
+    ReadSettings {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -126,15 +135,17 @@ pub struct Plan {
 impl Plan {
     /// Reads the files and takes the settings, or says what is wrong.
     pub fn read(args: &InstallArgs) -> Result<Plan, InstallError> {
-        let read = |path: &PathBuf| fs::read_to_string(path).map_err(|source| InstallError::Read { path: path.clone(), source });
-        let ca = read(&args.ca_cert)?;
+        let ca = fs::read_to_string(&args.ca_cert).map_err(|source| InstallError::Read { path: args.ca_cert.clone(), source })?;
         if ca.contains("PRIVATE KEY-----") {
             return Err(InstallError::PrivateKey(args.ca_cert.clone()));
         }
         if !ca.contains("-----BEGIN CERTIFICATE-----") || !ca.contains("-----END CERTIFICATE-----") {
             return Err(InstallError::NoCertificate(args.ca_cert.clone()));
         }
-        let text = args.settings.as_ref().map(read).transpose()?.unwrap_or_default();
+        let text = match &args.settings {
+            None => String::new(),
+            Some(path) => fs::read_to_string(path).map_err(|source| InstallError::ReadSettings { path: path.clone(), source })?,
+        };
         let named = [("image", &args.image), ("pod-security", &args.pod_security)];
         let named = named.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
         let settings = chosen::settings(&text, named, &args.set)?;
@@ -226,7 +237,7 @@ fn told(objects: Result<Vec<Value>, InstallError>) -> ExitCode {
     }
     // Where stderr is closed there is nobody to tell.
     let _ = writeln!(io::stderr().lock(), "{text}");
-    ExitCode::from(2)
+    ExitCode::from(if matches!(error, InstallError::Print(_)) { 70 } else { 2 })
 }
 
 impl InstallError {
@@ -237,7 +248,11 @@ impl InstallError {
                 Some("kubectl get secret portreeve-ca -n portreeve-system -o jsonpath='{.data.tls\\.crt}' | base64 -d >ca.crt".to_owned())
             }
             InstallError::Choose(error) => error.hint(),
-            InstallError::Fence(_) | InstallError::WriteSettings(_) | InstallError::WriteYaml(_) | InstallError::Print(_) => None,
+            InstallError::ReadSettings { .. }
+            | InstallError::Fence(_)
+            | InstallError::WriteSettings(_)
+            | InstallError::WriteYaml(_)
+            | InstallError::Print(_) => None,
         }
     }
 }

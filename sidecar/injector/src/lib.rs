@@ -29,7 +29,10 @@ pub fn run(cli: cli::Cli) -> ExitCode {
         cli::Command::Inject(args) => inject_offline(&args),
         cli::Command::Serve(args) => match serve::command(*args, answering::reviewers()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error, if matches!(error, ServeError::Settings(_)) { 2 } else { 78 }),
+            Err(error) => {
+                let input = matches!(error, ServeError::Settings(_) | ServeError::Certificates(_) | ServeError::Pair(_));
+                failed(&error, if input { 2 } else { 78 })
+            }
         },
         cli::Command::Ca(args) => match ca::command(&args) {
             Ok(()) => ExitCode::SUCCESS,
@@ -52,7 +55,8 @@ fn inject_offline(args: &offline::InjectArgs) -> ExitCode {
 /// Tells the error and what caused it, each said once. Where stderr is gone nobody listens.
 fn failed(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     let causes = std::iter::successors(Some(error), |&error| error.source());
-    let chain: Vec<String> = causes.map(ToString::to_string).collect();
+    // What draws a line of a file ends with a line end of its own.
+    let chain: Vec<String> = causes.map(|error| error.to_string().trim_end().to_owned()).collect();
     let _ = writeln!(std::io::stderr().lock(), "portreeve-injector: {}", chain.join(": "));
     ExitCode::from(code)
 }

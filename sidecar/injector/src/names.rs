@@ -38,6 +38,31 @@ pub fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Reads the name of a namespace, a DNS label: what is printed of it is YAML, and nothing else may get into it.
+///
+/// # Errors
+/// What a name may hold.
+pub fn namespace(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=63).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
+    }
+}
+
+/// Reads a name that a certificate can be for.
+///
+/// # Errors
+/// What a name may hold.
+pub fn service(text: &str) -> Result<String, String> {
+    if is_object_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a Service's name is SERVICE.NAMESPACE.svc, of a-z, 0-9, - and dots".to_owned())
+    }
+}
+
 /// The `name` of a container or volume; empty where it has none.
 pub(crate) fn name_of(value: &Value) -> &str {
     text(value, "/name").unwrap_or("")
@@ -57,4 +82,19 @@ pub(crate) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
 pub(crate) fn entries<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let object = value.pointer(pointer).and_then(Value::as_object);
     object.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_a_label_and_nothing_that_yaml_would_read_otherwise() {
+        for good in ["a", "portreeve-system", "0x"] {
+            assert_eq!(namespace(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a\nb: c", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub struct InjectArgs {
     #[arg(long, short, value_name = "FILE", required = true)]
     pub filename: PathBuf,
     /// The namespace of objects that name none
-    #[arg(long, short, value_name = "NS", default_value = "default")]
+    #[arg(long, short, value_name = "NS", default_value = "default", value_parser = names::namespace)]
     pub namespace: String,
     /// The injector's settings (TOML) [default: the defaults]
     #[arg(long, value_name = "FILE")]

@@ -28,7 +28,7 @@ use self::metrics::Metrics;
 pub use self::options::{Options, ServeArgs};
 use self::places::Places;
 pub use self::settings::SettingsError;
-use crate::certificates::{CertificateError, Keeper};
+use crate::certificates::{CertificateError, Keeper, Source};
 use crate::settings::Settings;
 
 /// What a question is about: the path of its URL.
@@ -71,6 +71,9 @@ pub enum ServeError {
     /// The certificates.
     #[error("there is no certificate to serve with (a first CA: `portreeve-injector ca | kubectl create -f -`)")]
     Certificates(#[source] CertificateError),
+    /// The pair that somebody else renews.
+    #[error("cannot serve with the pair of --tls-cert and --tls-key")]
+    Pair(#[source] CertificateError),
     /// A port.
     #[error("cannot listen on {address}")]
     Listen {
@@ -121,7 +124,10 @@ impl Server {
     pub fn build(options: Options, reviewers: Reviewers) -> Result<Self, ServeError> {
         let (settings, first) =
             settings::Watched::start(options.settings.clone(), options.platform.clone(), reviewers).map_err(ServeError::Settings)?;
-        let keeper = Keeper::start(options.source.clone(), SystemTime::now()).map_err(ServeError::Certificates)?;
+        let keeper = Keeper::start(options.source.clone(), SystemTime::now()).map_err(match options.source {
+            Source::Ca { .. } => ServeError::Certificates,
+            Source::Pair { .. } => ServeError::Pair,
+        })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(ServeError::Tls)?;
         let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(keeper.shown()));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
     /// The sidecar's image. The fence policy admits this one and `more-images`.
+    #[serde(deserialize_with = "strict::image")]
     pub image: String,
     /// Further images that the fence policy admits: those of pods which still run an older version.
     pub more_images: Vec<String>,
@@ -25,8 +26,10 @@ pub struct Settings {
     /// The Pod Security level that the fence policy holds for every container but the sidecar.
     pub pod_security: PodSecurity,
     /// The sidecar's DNS port. Away from 15000–15090 and 4140–4191, the meshes'.
+    #[serde(deserialize_with = "strict::port")]
     pub port: u16,
     /// The uid the sidecar goes to; no container of the pod may have it.
+    #[serde(deserialize_with = "strict::uid")]
     pub uid: u32,
     /// The port of `/metrics`, `/readyz` and `/livez` in each pod; none, written as 0: not served.
     #[serde(with = "none_is_zero")]
@@ -164,6 +167,41 @@ pub struct NamespaceSettings {
     pub opt_out: Option<bool>,
     /// What becomes of unsafe pods there.
     pub unsafe_pods: Option<UnsafePods>,
+}
+
+/// Reads the name of an image.
+///
+/// # Errors
+/// It is empty, or has a blank in it.
+pub fn image(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.chars().any(char::is_whitespace) {
+        true => Err(format!("{text:?} is no image; write REGISTRY/NAME:TAG")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// What a type lets and the fence does not.
+mod strict {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn image<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        super::image(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+
+    pub(super) fn port<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+        match u16::deserialize(from)? {
+            0 => Err(D::Error::custom("the sidecar's DNS port cannot be 0")),
+            port => Ok(port),
+        }
+    }
+
+    pub(super) fn uid<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+        match u32::deserialize(from)? {
+            0 => Err(D::Error::custom("the sidecar gives root up: its uid cannot be 0")),
+            uid => Ok(uid),
+        }
+    }
 }
 
 /// TOML has no null, and a key that is left out is the default: no port is written as 0.

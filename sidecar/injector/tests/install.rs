@@ -93,6 +93,6 @@ fn what_cannot_be_is_refused_with_a_way_out() {
     refused(&format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\n"), &[], &["private key"]);
     refused(CERTIFICATE, &["--set=opt-uot=true"], &["there is no setting `opt-uot`", "did you mean `opt-out`?"]);
     refused(CERTIFICATE, &["--set=port=99999"], &["a setting has a value"]);
-    refused(CERTIFICATE, &["--settings=/nonexistent.toml"], &["cannot read /nonexistent.toml"]);
+    refused(CERTIFICATE, &["--settings=/nonexistent.toml"], &["cannot read the settings in /nonexistent.toml"]);
     refused(CERTIFICATE, &["--pod-security=none"], &["baseline, restricted"]);
 }

@@ -29,7 +29,8 @@ pub(super) fn by_platform(file: &PolicyFile, alone: &Policy, held: &Policy) -> V
                 continue;
             }
             // A limit may hold a part of it.
-            let part = openings(file, rule, held).any(|opening| opening.cidrs.iter().any(|inner| range.contains(inner)));
+            let mut left = openings(file, rule, held).filter(|opening| !opening.ports.intersect(&taken).is_empty());
+            let part = left.any(|opening| opening.cidrs.iter().any(|inner| range.contains(inner)));
             let effect = if part { "has an effect for a part only of" } else { "has no effect for" };
             told.insert(format!("{rule_at} {effect} {range} on {taken}: the platform's policy does not let it"));
         }

@@ -169,11 +169,13 @@ where
 pub(super) async fn drive(connection: impl Graceful, activity: &Activity, mut draining: watch::Receiver<bool>) -> Ended {
     let mut connection = pin!(connection);
     let mut closing: Option<(Ended, Instant)> = None;
+    // Asked again when the time is up: what was due then may have been so before the first question.
+    let idle_until = || activity.since() + if activity.has_asked() { IDLE } else { FIRST };
     loop {
         let due = match closing {
             // What is in work has its own time-out.
             Some((_, since)) => since.max(activity.since()) + GOODBYE,
-            None => activity.since() + if activity.has_asked() { IDLE } else { FIRST },
+            None => idle_until(),
         };
         let quiet = activity.is_quiet();
         // While it works, nothing is due before a request can have ended.
@@ -192,7 +194,7 @@ pub(super) async fn drive(connection: impl Graceful, activity: &Activity, mut dr
             () = sleep_until(due) => match closing {
                 Some((why, _)) if activity.is_quiet() && Instant::now() >= activity.since() + GOODBYE => return why,
                 Some(_) => continue,
-                None if activity.is_quiet() && Instant::now() >= activity.since() + FIRST => Ended::Idle,
+                None if activity.is_quiet() && Instant::now() >= idle_until() => Ended::Idle,
                 None => continue,
             },
         };

@@ -38,7 +38,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "tls_cert", conflicts_with = "tls_cert")]
     ca: Option<PathBuf>,
     /// The name that the API server calls, SERVICE.NAMESPACE.svc; may be given more than once. Goes with --ca.
-    #[arg(long, value_name = "NAME", default_value = "portreeve-injector.portreeve-system.svc")]
+    #[arg(long, value_name = "NAME", default_value = "portreeve-injector.portreeve-system.svc", value_parser = crate::names::service)]
     service: Vec<String>,
     /// How long a certificate minted from --ca lasts; it is renewed after two thirds of it.
     #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = lifetime)]

@@ -74,6 +74,8 @@ fn what_is_no_pod_is_refused_with_a_sentence() {
         json!({"spec": {"containers": [{"name": "a"}], "initContainers": {"name": "portreeve"}}}),
         json!({"spec": {"containers": [{"name": "a"}], "volumes": 1}}),
         json!({"metadata": [], "spec": {"containers": [{"name": "a"}]}}),
+        json!({"spec": {"containers": vec![json!({"name": "a"}); 257]}}),
+        json!({"spec": {"containers": [{"name": "a"}], "ephemeralContainers": vec![json!({"name": "a"}); 257]}}),
         json!({"metadata": {"annotations": "x"}, "spec": {"containers": [{"name": "a"}]}}),
     ] {
         let platform = Platform::default();

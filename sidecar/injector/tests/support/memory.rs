@@ -16,6 +16,8 @@ pub(super) fn hostile_reviews() -> Vec<(String, Vec<u8>)> {
     let flat = |count: usize| vec!["{\"\":0}"; count].join(",");
     let stack = "{\"\":".repeat(100) + "0" + &"}".repeat(100);
     let deep = |count: usize| format!("{{\"name\":\"a\",\"x\":[{}]}}", vec![stack.as_str(); count / 100].join(","));
+    // These weigh next to nothing until their rights are written out.
+    all.push(("20,000 empty init containers".to_owned(), body(&format!("[{}]", vec!["{}"; 20_000].join(",")))));
     all.push(("16,000 init containers".to_owned(), body(&format!("[{}]", flat(16_000)))));
     for count in [16_000, 5_900] {
         all.push((format!("{count} stacked objects"), body(&format!("[{}]", deep(count)))));
