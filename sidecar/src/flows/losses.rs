@@ -45,11 +45,24 @@ impl Account {
     }
 }
 
+/// A counter of what is never told, as it was a look ago.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally(Option<u64>);
+
+impl Tally {
+    /// What came since. A counter that goes back is another table's.
+    fn look(&mut self, counter: u64) -> u64 {
+        self.0.replace(counter).and_then(|before| counter.checked_sub(before)).unwrap_or(0)
+    }
+}
+
 /// The accounts of both groups, and what was lost elsewhere.
 #[derive(Debug, Default)]
 pub struct Losses {
     refused: Account,
     began: Account,
+    forged: Tally,
+    raw: Tally,
     noted: Vec<LostRecord>,
 }
 
@@ -73,6 +86,9 @@ impl Losses {
         let (over_limit, overrun) = self.began.look(counters.permitted.packets + counters.inbound.packets, began);
         self.note(LostWhat::FirstPackets, LostWhy::OverLimit, over_limit);
         self.note(LostWhat::FirstPackets, LostWhy::NotReadInTime, overrun);
+        let (forged, raw) = (self.forged.look(counters.spoofed.packets), self.raw.look(counters.raw.packets));
+        self.note(LostWhat::ForgedPackets, LostWhy::NeverTold, forged);
+        self.note(LostWhat::RawFrames, LostWhy::NeverTold, raw);
     }
 
     /// What was lost since this was last asked.
@@ -114,5 +130,20 @@ mod tests {
         losses.look(&denied(5), came(252, 300), Came::default());
         losses.look(&denied(5), came(252, 300), Came::default());
         assert_eq!(losses.take(), []);
+    }
+
+    #[test]
+    fn what_is_counted_alone_is_told_as_it_grows() {
+        let mut losses = Losses::default();
+        let counted = |packets| Counted { packets, bytes: 0 };
+        let mut look = |forged, raw| {
+            losses.look(&Counters { spoofed: counted(forged), raw: counted(raw), ..Counters::default() }, Came::default(), Came::default());
+            losses.take()
+        };
+        assert_eq!(look(5, 7), [], "of before this worker");
+        let lost = |what, count| LostRecord { what, why: LostWhy::NeverTold, count };
+        assert_eq!(look(8, 9), [lost(LostWhat::ForgedPackets, 3), lost(LostWhat::RawFrames, 2)]);
+        assert_eq!(look(1, 9), [], "another table's");
+        assert_eq!(look(2, 9), [lost(LostWhat::ForgedPackets, 1)]);
     }
 }

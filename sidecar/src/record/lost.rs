@@ -16,6 +16,10 @@ pub enum LostWhat {
     Questions,
     /// Records that were made and not written.
     Records,
+    /// Packets that spoke for others, and guesses at the proxy's identity: dropped, in audit too.
+    ForgedPackets,
+    /// Frames that went by the IP stack (AF_PACKET): dropped, in audit let pass.
+    RawFrames,
 }
 
 /// Where it was lost.
@@ -30,6 +34,8 @@ pub enum LostWhy {
     QueueFull,
     /// Who reads the log is too slow, or gone.
     NotWritten,
+    /// The ruleset counts it where it cannot tell it.
+    NeverTold,
 }
 
 /// One kind of loss since the last such record.

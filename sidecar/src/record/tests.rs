@@ -141,9 +141,17 @@ fn records() -> Vec<Record> {
             all.push(Record::Dns(DnsRecord { source: source.to_owned(), rcode: "RCODE16".to_owned(), ..short.clone() }));
         }
     }
-    let what = [LostWhat::RefusedPackets, LostWhat::FirstPackets, LostWhat::EndedFlows, LostWhat::Questions, LostWhat::Records];
+    let what = [
+        LostWhat::RefusedPackets,
+        LostWhat::FirstPackets,
+        LostWhat::EndedFlows,
+        LostWhat::Questions,
+        LostWhat::Records,
+        LostWhat::ForgedPackets,
+        LostWhat::RawFrames,
+    ];
     for what in what {
-        for why in [LostWhy::OverLimit, LostWhy::NotReadInTime, LostWhy::QueueFull, LostWhy::NotWritten] {
+        for why in [LostWhy::OverLimit, LostWhy::NotReadInTime, LostWhy::QueueFull, LostWhy::NotWritten, LostWhy::NeverTold] {
             all.push(Record::Lost(LostRecord { what, why, count: 3 }));
         }
     }
