@@ -21,6 +21,10 @@ const MOST_PORTS: usize = 20;
 const MOST_RULES: usize = 50;
 /// Names of what was refused, and addresses without a name: an app chooses those, and they leave room for what the policy permits.
 const MOST_STRANGERS: usize = 20;
+/// Ports, rows of flows and rows of bytes of the same, and of flows that came in: who scans chooses those.
+const MOST_STRANGE_PORTS: usize = 8;
+const MOST_STRANGE_FLOWS: usize = 75;
+const MOST_STRANGE_VOLUMES: usize = 20;
 /// Names that were asked for and refused, with reason and verdict: an app chooses those too.
 const MOST_REFUSED: usize = 20;
 /// Sets of names that share an address: those of content networks come and go with every answer, and leave room for single names.
@@ -30,7 +34,9 @@ const MOST_FLOWS: usize = 150;
 const MOST_VOLUMES: usize = 50;
 
 /// What can be lost, and where.
-const LOSSES: [(LostWhat, LostWhy); 10] = [
+const LOSSES: [(LostWhat, LostWhy); 12] = [
+    (LostWhat::ForgedPackets, LostWhy::NeverTold),
+    (LostWhat::RawFrames, LostWhy::NeverTold),
     (LostWhat::RefusedPackets, LostWhy::OverLimit),
     (LostWhat::RefusedPackets, LostWhy::NotReadInTime),
     (LostWhat::RefusedPackets, LostWhy::QueueFull),
@@ -54,6 +60,9 @@ struct Inner {
     registry: Registry,
     names: Bounded,
     strangers: Bounded,
+    strange_ports: Bounded,
+    strange_flows: Bounded,
+    strange_volumes: Bounded,
     shared: Bounded,
     flow_rows: Bounded,
     byte_rows: Bounded,
@@ -91,6 +100,9 @@ impl Metrics {
         let inner = Inner {
             names: Bounded::new(MOST_NAMES),
             strangers: Bounded::new(MOST_STRANGERS),
+            strange_ports: Bounded::new(MOST_STRANGE_PORTS),
+            strange_flows: Bounded::new(MOST_STRANGE_FLOWS),
+            strange_volumes: Bounded::new(MOST_STRANGE_VOLUMES),
             shared: Bounded::new(MOST_SHARED),
             flow_rows: Bounded::new(MOST_FLOWS),
             byte_rows: Bounded::new(MOST_VOLUMES),
@@ -148,14 +160,17 @@ impl Metrics {
             (false, _) => inner.shared.label(&name),
         };
         let name = inner.names.label(&name);
-        let port = inner.ports.label(&flow.destination_port.map(|port| port.to_string()).unwrap_or_default());
+        let port = flow.destination_port.map(|port| port.to_string()).unwrap_or_default();
+        let port = inner.ports.label(&if chosen_by_app { inner.strange_ports.label(&port) } else { port });
+        let has_room = |strange: &Bounded, all: &Bounded, row: &str| (!chosen_by_app || strange.has_room(row)) && all.has_room(row);
         let protocol = match flow.transport {
             crate::record::Transport::Other(_) => "other".to_owned(),
             known => known.to_string(),
         };
         if flow.event == FlowEvent::Ended {
             let row = [direction, &name, &protocol, &port];
-            let row = if inner.byte_rows.has_room(&row.join("\n")) { row } else { [direction, OTHER, OTHER, OTHER] };
+            let row =
+                if has_room(&inner.strange_volumes, &inner.byte_rows, &row.join("\n")) { row } else { [direction, OTHER, OTHER, OTHER] };
             let [direction, name, protocol, port] = row;
             for (way, bytes) in [("sent", flow.bytes_sent), ("received", flow.bytes_received)] {
                 inner.bytes.with_label_values(&[direction, name, protocol, port, way]).inc_by(bytes.unwrap_or_default());
@@ -172,7 +187,7 @@ impl Metrics {
         let cause = flow.cause.as_ref().map_or("", |cause| cause.name());
         let row = [direction, verdict, &name, &policy, &rule, &protocol, &port, cause];
         let other = [direction, verdict, OTHER, OTHER, OTHER, OTHER, OTHER, cause];
-        let row = if inner.flow_rows.has_room(&row.join("\n")) { row } else { other };
+        let row = if has_room(&inner.strange_flows, &inner.flow_rows, &row.join("\n")) { row } else { other };
         inner.flows.with_label_values(&row).inc_by(flow.count);
     }
 

@@ -128,6 +128,30 @@ fn no_product_of_labels_makes_more_series_either_and_what_is_permitted_keeps_its
 }
 
 #[test]
+fn scans_from_inside_and_outside_leave_room_for_the_ports_and_rows_of_what_is_permitted() {
+    let metrics = Metrics::new().unwrap();
+    for (n, port) in (0..30_u8).flat_map(|n| (1..=60_u16).map(move |port| (n, port))) {
+        let nameless = FlowRecord { names: Vec::new(), rule: None, policy: None, destination: [198, 18, 0, n].into(), ..flow("", port) };
+        let refused = FlowRecord { verdict: Verdict::Refused, cause: Some(Cause::NeverResolved), ..nameless.clone() };
+        metrics.record(&Record::Flow(refused));
+        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
+            let inbound = FlowRecord { direction: Direction::Inbound, transport, ..nameless.clone() };
+            metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(1), ..inbound.clone() }));
+            metrics.record(&Record::Flow(inbound));
+        }
+    }
+    metrics.record(&Record::Flow(flow("api.example.com", 8443)));
+    metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(7), ..flow("api.example.com", 8443) }));
+    let text = metrics.text(&status(), false).unwrap();
+    for line in [
+        "portreeve_flows_total{cause=\"\",direction=\"outbound\",name=\"api.example.com\",policy=\"shop\",port=\"8443\",protocol=\"tcp\",rule=\"web\",verdict=\"permitted\"} 3",
+        "portreeve_flow_bytes_total{direction=\"outbound\",name=\"api.example.com\",port=\"8443\",protocol=\"tcp\",way=\"sent\"} 7",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn a_pod_that_uses_ten_names_has_some_eighty_series() {
     let metrics = Metrics::new().unwrap();
     for n in 0..10 {
