@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 fn policy(mode: &str) -> String {
     format!(
-        "version = 1\nname = \"shop\"\nmode = \"{mode}\"\n[[allow]]\nname = \"web\"\nhosts = [\"*.example.com\"]\nports = [\"443\", \"9000/udp\"]\n"
+        "version = 1\nname = \"shop\"\nmode = \"{mode}\"\n[[allow]]\nname = \"web\"\nhosts = [\"*.example.com\"]\nports = [\"443\", \"9000-9001/udp\"]\n"
     )
 }
 
@@ -194,6 +194,51 @@ fn refused_questions_take_no_room_from_those_that_are_permitted_alone() {
     assert_eq!(told["dns.verdict"], "permitted");
     let lost = portreeve.wait_flow("the loss", LIMIT, |line| line["lost.what"] == "questions");
     assert!(lost["lost.count"].as_u64().is_some_and(|count| count > 0), "{lost}");
+}
+
+#[test]
+fn flows_that_no_connection_is_kept_for_take_no_room_from_others_for_good_alone() {
+    let scene = scene();
+    let _web = TcpTarget::on(scene.world.outside(), "198.51.100.7:443", "");
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    // First fragments that the kernel does not put together (IP_NODEFRAG): each is permitted and told, none has a connection that could end.
+    let script = r#"
+import time
+args = arguments("own")
+sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+sock.setsockopt(0, 22, 1)
+source, target = socket.inet_aton(args.own), socket.inet_aton(args.to)
+sent, began = 0, time.monotonic()
+for round in range(2):
+    for port in range(1, 65000):
+        packet = struct.pack("!BBHHHBBH4s4sHHHH", 0x45, 0, 36, port, 0x2000, 64, 17, 0, source, target, port, 9000 + round, 64, 0) + MARKER[:8]
+        sent += int(sock.sendto(packet, (args.to, 0)) > 0)
+        if sent % 90 == 0:
+            # Below what the ruleset tells in a second.
+            time.sleep(max(0, began + sent / 9000 - time.monotonic()))
+report(sent=sent)
+"#;
+    let args = ["--to", "198.51.100.7", "--own", &scene.pod.v4().to_string()].map(str::to_owned);
+    let report: Report = run_script(&scene.pod, Rights::ContainerRoot, script, &args);
+    assert!(report.sent > 114_688, "{report:?}");
+    let told = || -> u64 {
+        let lines = portreeve.flow_log();
+        let counts = lines.iter().filter(|line| is_flow(line, "began", "198.51.100.7")).filter_map(|line| line["flow.count"].as_u64());
+        counts.sum::<u64>()
+            + lines.iter().filter(|line| line["lost.what"] == "first-packets").filter_map(|line| line["lost.count"].as_u64()).sum::<u64>()
+    };
+    let all = wait_until(2 * LIMIT, || (told() >= report.sent).then_some(()));
+    assert!(all.is_some(), "{} told or lost of {}", told(), report.sent);
+    std::thread::sleep(3 * SECOND);
+    let before = portreeve.flow_log().len();
+    drop(connect(&scene.pod, target("198.51.100.7", 443), 5 * SECOND).unwrap());
+    std::thread::sleep(SECOND / 10);
+    forget(&scene.pod, &["-p", "tcp", "--dport", "443"]);
+    let end = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7"));
+    assert!(end["flow.duration.ms"].is_u64(), "its beginning is remembered: {end:#}");
+    let lost = portreeve.flow_log().into_iter().skip(before).filter(|line| line["lost.what"] == "ended-flows").count();
+    assert_eq!(lost, 0, "there is room again");
 }
 
 /// What the attacks came to: each with how many of its packets the kernel took and how many left, whom the log names, what it counts.

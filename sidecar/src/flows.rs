@@ -1,5 +1,6 @@
 //! Every flow is told: what the kernel tells is joined with the address book as it is then, folded, and handed on; what is lost is counted.
 
+mod ending;
 pub mod folding;
 pub mod kind;
 pub mod living;
@@ -14,11 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dnsproxy::{Handle, NotTaken};
-use nft::{Connection, Counters, FlowOwner, ToldPacket};
+use nft::{Connection, Counters, ToldPacket};
 
 use self::folding::Folding;
-use self::kind::{Fold, Kind, Owner, Seen, Volumes};
-use self::living::{Begun, Living};
+use self::kind::{Fold, Kind, Owner, Seen};
+use self::living::Living;
 use self::losses::Losses;
 use self::sources::Heard;
 pub use self::sources::Sources;
@@ -39,6 +40,8 @@ const MOST_EARLY: usize = 4096;
 const EARLY: Duration = Duration::from_millis(60);
 /// How often windows and questions are looked at, in milliseconds.
 const LOOK_MS: u16 = 250;
+/// How often it is looked which flows are still there while there is no room for more.
+const RECONCILED: Duration = Duration::from_secs(10);
 /// How often the queues are read at the end: each is bounded, and empty by then unless a flood goes on.
 const LAST_READS: usize = 64;
 /// How long the resolver's thread may take for a job.
@@ -112,6 +115,7 @@ impl Teller {
         let mut looked = Instant::now();
         let mut counted = looked;
         let mut overruns = 0;
+        let mut reconciled: Option<Instant> = None;
         loop {
             if self.ends.load(Relaxed) {
                 let _ = self.last();
@@ -130,8 +134,11 @@ impl Teller {
                 if self.count().is_err() {
                     break;
                 }
-                if self.sources.overruns() != overruns {
+                // A flow whose packet went no further, or has no connection, never ends: an app could fill the place with such.
+                let full = self.living.is_full() && reconciled.is_none_or(|last| now.duration_since(last) >= RECONCILED);
+                if self.sources.overruns() != overruns || full {
                     overruns = self.sources.overruns();
+                    reconciled = Some(now);
                     self.reconcile();
                 }
             }
@@ -228,71 +235,6 @@ impl Teller {
         Ok(())
     }
 
-    fn ends(&mut self, ends: Vec<(Instant, Connection)>, now: Instant) -> Result<(), Ended> {
-        let at = Timestamp::now();
-        let mut strange = Vec::new();
-        for (came, connection) in ends {
-            match self.take_living(&connection) {
-                Some((begun, connection)) => self.ended_after(begun, &connection, at, now),
-                None if now.duration_since(came) < EARLY && self.early.len() < MOST_EARLY => self.early.push((came, connection)),
-                None => strange.push(connection),
-            }
-        }
-        for part in strange.chunks(AT_ONCE) {
-            // Its beginning was lost, or there was no room for it: the rule is known all the same, and the names of now.
-            let kinds = self.join(part.iter().map(Seen::of_connection).collect(), HashSet::new())?;
-            for (connection, kind) in part.iter().zip(kinds) {
-                match self.folding.place(kind) {
-                    Some(id) => self.ended(id, connection, at, None),
-                    None => self.losses.note(LostWhat::EndedFlows, LostWhy::QueueFull, 1),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The flow that has ended and the connection as the pod saw it.
-    fn take_living(&mut self, connection: &Connection) -> Option<(Begun, Connection)> {
-        if let Some(begun) = self.living.end(self.living.of_connection(connection)) {
-            return Some((begun, *connection));
-        }
-        // What comes in is always told the way that the kernel's entry has it.
-        if connection.owner == FlowOwner::Inbound {
-            return None;
-        }
-        let begun = self.living.end(self.living.of_reversed(connection))?;
-        Some((begun, connection.reversed()))
-    }
-
-    /// Tells the end of a flow that lives and has not come under another rule since; whether it was one.
-    fn ended_before(&mut self, connection: &Connection, at: Timestamp, now: Instant) -> bool {
-        let hash = self.living.of_connection(connection);
-        let same = |begun: &Begun| self.folding.owner(begun.kind).is_some_and(|owner| owner.is_of(connection.owner));
-        let Some(begun) = self.living.get(hash).filter(same) else { return false };
-        let _ = self.living.end(hash);
-        self.ended_after(begun, connection, at, now);
-        true
-    }
-
-    fn ended_after(&mut self, begun: Begun, connection: &Connection, at: Timestamp, now: Instant) {
-        let age = self.ticks(now).saturating_sub(begun.at);
-        self.ended(begun.kind, connection, at, Some(age));
-        self.folding.live(begun.kind, false);
-    }
-
-    fn ended(&mut self, id: folding::KindId, connection: &Connection, at: Timestamp, age: Option<u32>) {
-        let inbound = connection.owner == FlowOwner::Inbound;
-        let (sent, received) = match inbound {
-            true => (connection.received, connection.sent),
-            false => (connection.sent, connection.received),
-        };
-        let idle = u64::try_from(connection.idle_time().as_millis()).unwrap_or(u64::MAX);
-        let duration_ms = age.map(|age| (u64::from(age) * 100).saturating_sub(idle));
-        let fold = Fold { volumes: Some(Volumes { sent, received }), duration_ms, ..Fold::one(at, connection.source_port) };
-        let told = self.folding.add(id, FlowEvent::Ended, &fold, at.millis());
-        self.tell(told);
-    }
-
     fn remember(&mut self, hash: u64, kind: Kind) {
         match self.folding.place(kind) {
             Some(id) => self.remember_id(hash, id),
@@ -371,22 +313,6 @@ impl Teller {
             self.telling.tell(Of::Flows, Record::Lost(lost));
         }
         Ok(())
-    }
-
-    /// Ends were lost: the flows that are not there any more have ended unseen.
-    fn reconcile(&mut self) {
-        let before = self.ticks(Instant::now()).saturating_sub(10);
-        let Ok(found) = nft::connections() else { return };
-        if found.len() >= nft::MOST_LISTED {
-            return self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, 1);
-        }
-        let both = |connection: &Connection| [self.living.of_connection(connection), self.living.of_reversed(connection)];
-        let there: HashSet<u64> = found.iter().flat_map(both).collect();
-        let gone = self.living.reconcile(&there, before);
-        self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, gone.len() as u64);
-        for id in gone {
-            self.folding.live(id, false);
-        }
     }
 
     fn tell(&self, record: Option<FlowRecord>) {

@@ -64,11 +64,16 @@ impl Living {
             found.kind = kind;
             return Ok(Some(before));
         }
-        if self.flows.len() >= MOST {
+        if self.is_full() {
             return Err(Full);
         }
         self.flows.insert_unique(hash, Begun { hash, kind, at }, |begun| begun.hash);
         Ok(None)
+    }
+
+    /// Whether there is no room for another.
+    pub fn is_full(&self) -> bool {
+        self.flows.len() >= MOST
     }
 
     /// Forgets a flow.
@@ -110,6 +115,7 @@ mod tests {
         for n in 0..MOST as u64 {
             assert_eq!(living.begin(n << 20 | n, 7, 1), Ok(None));
         }
+        assert!(living.is_full());
         assert_eq!(living.begin(u64::MAX, 7, 1), Err(Full));
         assert_eq!(living.end(5 << 20 | 5).map(|begun| begun.kind), Some(7));
         assert_eq!(living.end(5 << 20 | 5), None);
