@@ -45,8 +45,9 @@ impl Fence {
         // In audit the names of refused answers count as well.
         let leased = |fence: &Fence| {
             let mut names = fence.leased_names(seen.destination, tick);
-            names.extend(fence.audited.of(seen.destination, tick).map(|(name, _)| name).filter(|name| !names.contains(name)));
+            names.extend(fence.audited.of(seen.destination, tick).map(|(name, _)| name));
             names.sort_unstable();
+            names.dedup();
             names
         };
         let (verdict, names, rule, cause) = match seen.owner {
@@ -121,7 +122,7 @@ impl Fence {
         if let Some(cause) = self.other_ports(address, protocol, port, tick) {
             return cause;
         }
-        if let Some((name, reason)) = self.audited.of(address, tick) {
+        if let Some((name, reason)) = self.audited.of(address, tick).next() {
             return Cause::RefusedName { name, reason };
         }
         match self.past.of(address, tick).and_then(|past| Some((past.names.first()?, past))) {
