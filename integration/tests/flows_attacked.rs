@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use integration::attack::{Attack, Report, Rights, run_script};
@@ -239,6 +239,46 @@ report(sent=sent)
     assert!(end["flow.duration.ms"].is_u64(), "its beginning is remembered: {end:#}");
     let lost = portreeve.flow_log().into_iter().skip(before).filter(|line| line["lost.what"] == "ended-flows").count();
     assert_eq!(lost, 0, "there is room again");
+}
+
+#[test]
+fn refused_names_that_share_an_address_are_all_told_in_audit() {
+    let scene = scene();
+    let _web = TcpTarget::on(scene.world.outside(), "198.51.100.9:443", "");
+    for name in ["one.example.net", "two.example.org"] {
+        scene.authority.a(name, &["198.51.100.9"], 60);
+    }
+    let portreeve = start(&scene.pod, "audit");
+    for name in ["one.example.net", "two.example.org"] {
+        assert_eq!(dig(&scene.pod, &[name]).status, "NOERROR");
+    }
+    drop(connect(&scene.pod, target("198.51.100.9", 443), 5 * SECOND).unwrap());
+    let began = portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.9"));
+    assert_eq!(began["flow.names"], json!(["one.example.net", "two.example.org"]), "{began}");
+    assert_eq!(began["flow.shared-address"], true, "{began}");
+}
+
+#[test]
+fn a_flow_that_lives_through_audit_and_enforcement_is_told_in_each() {
+    let scene = scene();
+    let udp = UdpTarget::on(scene.world.outside(), "198.51.100.9:9000");
+    let portreeve = start(&scene.pod, "audit");
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let send = || socket.send_to(b"x", target("198.51.100.9", 9000)).is_ok();
+    let told = |event: &str| -> u64 {
+        let lines = portreeve.flow_log();
+        lines.iter().filter(|line| is_flow(line, event, "198.51.100.9")).filter_map(|line| line["flow.count"].as_u64()).sum()
+    };
+    assert!(send() && udp.wait(1, LIMIT));
+    assert!(wait_until(LIMIT, || (told("began") == 1).then_some(())).is_some());
+    portreeve.swap_policies(&[("shop.toml", &policy("enforce"))]);
+    portreeve.wait_status("enforced", LIMIT, |status| status["mode"] == "enforce");
+    assert!(!send());
+    assert!(wait_until(LIMIT, || (told("refused") == 1).then_some(())).is_some());
+    portreeve.swap_policies(&[("shop.toml", &policy("audit"))]);
+    portreeve.wait_status("audited", LIMIT, |status| status["mode"] == "audit");
+    assert!(send() && udp.wait(2, LIMIT));
+    assert!(wait_until(LIMIT, || (told("began") == 2).then_some(())).is_some(), "it passes again, and the last word of it is `refused`");
 }
 
 /// What the attacks came to: each with how many of its packets the kernel took and how many left, whom the log names, what it counts.

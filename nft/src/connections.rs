@@ -15,7 +15,7 @@ use nix::{
 use crate::{
     RuleId,
     heard::{self, ListenError},
-    ruleset::{AUDITED, CAME_IN},
+    ruleset::{AUDITED, AUDITED_ONCE, CAME_IN},
     sys::next_message,
 };
 
@@ -62,7 +62,7 @@ pub enum FlowOwner {
 impl FlowOwner {
     const fn of(mark: u32) -> Option<Self> {
         match mark & 0xffff_0000 {
-            AUDITED => Some(Self::Audit),
+            AUDITED | AUDITED_ONCE => Some(Self::Audit),
             CAME_IN => Some(Self::Inbound),
             _ => match RuleId::from_ct_mark(mark) {
                 Some(id) => Some(Self::Rule(id)),

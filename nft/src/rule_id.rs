@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A rule's id: `0x0001..=0xfffc`, kept in the upper half of a flow's ct mark. `0xfffd` (passed though no rule permits it, in audit), `0xfffe` (the
-/// proxy's own flows) and `0xffff` (came in from outside) are the ruleset's, `0` means "no rule".
+/// A rule's id: `0x0001..=0xfffb`, kept in the upper half of a flow's ct mark. `0xfffd` (passed though no rule permits it, in audit), `0xfffc` (so, and
+/// refused since), `0xfffe` (the proxy's own flows) and `0xffff` (came in from outside) are the ruleset's, `0` means "no rule".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u16);
 
@@ -11,9 +11,9 @@ impl RuleId {
     /// The lowest id.
     pub const MIN: Self = Self(0x0001);
     /// The highest id.
-    pub const MAX: Self = Self(0xfffc);
+    pub const MAX: Self = Self(0xfffb);
 
-    /// `None` outside of `0x0001..=0xfffc`.
+    /// `None` outside of `0x0001..=0xfffb`.
     #[must_use]
     pub const fn new(id: u16) -> Option<Self> {
         if id >= Self::MIN.0 && id <= Self::MAX.0 { Some(Self(id)) } else { None }
@@ -50,11 +50,11 @@ mod tests {
 
     #[test]
     fn reserved_numbers_are_no_rule() {
-        for reserved in [0, 0xfffd, 0xfffe, 0xffff] {
+        for reserved in [0, 0xfffc, 0xfffd, 0xfffe, 0xffff] {
             assert_eq!(RuleId::new(reserved), None);
             assert_eq!(RuleId::from_ct_mark(u32::from(reserved) << 16 | 7), None);
         }
-        let id = RuleId::new(0xfffc).unwrap();
+        let id = RuleId::new(0xfffb).unwrap();
         assert_eq!(RuleId::from_ct_mark(id.mark() | 0xbeef), Some(id));
     }
 }

@@ -17,7 +17,7 @@ mod plan;
 mod ranges;
 pub(crate) mod raw_guard;
 
-pub(crate) use guards::{AUDITED, CAME_IN, CAME_IN_PREFIX};
+pub(crate) use guards::{AUDITED, AUDITED_ONCE, CAME_IN, CAME_IN_PREFIX};
 pub(crate) use line::Ip;
 pub(crate) use names::Names;
 pub(crate) use openings::parse_record;

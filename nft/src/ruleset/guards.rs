@@ -22,6 +22,8 @@ use crate::{
 pub(crate) const CAME_IN: u32 = 0xffff_0000;
 /// The ct mark of flows that no rule permits and that passed, in audit. No live rule has it: enforced, they are judged anew.
 pub(crate) const AUDITED: u32 = 0xfffd_0000;
+/// The ct mark of such flows that were refused since: in audit again, they are told again.
+pub(crate) const AUDITED_ONCE: u32 = 0xfffc_0000;
 /// How the log tells flows that came in.
 pub(crate) const CAME_IN_PREFIX: &str = "in";
 
@@ -116,7 +118,10 @@ pub(crate) fn tell(plan: &mut Plan, log: Log, posture: Posture, extras: Extras) 
     plan.rule(line("tell").counter(DENIED).end());
     plan.rule(line("tell").limit(log.per_second, log.per_second).log(log.refused, log.snaplen).end());
     match posture {
-        Posture::Enforce => plan.rule(line("tell").goto("refuse")),
+        Posture::Enforce => {
+            plan.rule(line("tell").ct_mark(AUDITED).set_ct_mark(AUDITED_ONCE).comment("if audited again, it is told again").end());
+            plan.rule(line("tell").goto("refuse"));
+        }
         Posture::Audit => {
             if extras.ct_timeout {
                 plan.rule(line("tell").l4(L4::Tcp).ct_timeout(FLOW_TCP).end());

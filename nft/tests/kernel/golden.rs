@@ -16,7 +16,7 @@ fn full() -> Ruleset {
         true,
     );
     let apis = opening(2, "apis", both);
-    let mut metrics = opening(0xfffc, "9-metrics", Ports::tcp_port(9091));
+    let mut metrics = opening(0xfffb, "9-metrics", Ports::tcp_port(9091));
     metrics.leased = false;
     metrics.ranges = vec!["10.40.0.0/16".parse().unwrap(), "10.41.0.0/16".parse().unwrap()];
     let mut ruleset = ruleset(vec![web, apis, metrics]);
