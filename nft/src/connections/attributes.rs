@@ -174,7 +174,9 @@ mod tests {
 
     #[test]
     fn what_is_nobodys_is_not_told() {
-        assert_eq!(connection(&message(0xfffd_0000)).map(|found| found.owner), Some(FlowOwner::Audit));
+        for audited in [0xfffd_0000, 0xfffc_0000] {
+            assert_eq!(connection(&message(audited)).map(|found| found.owner), Some(FlowOwner::Audit), "{audited:#x}");
+        }
         assert_eq!(connection(&message(0xffff_0001)).map(|found| found.owner), Some(FlowOwner::Inbound));
         for mark in [0, 0xbeef, 0xfffe_0000] {
             assert_eq!(connection(&message(mark)), None, "{mark:#x}");
