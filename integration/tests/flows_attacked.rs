@@ -169,6 +169,25 @@ fn an_end_is_told_under_the_rule_that_its_flow_came_under_last() {
 }
 
 #[test]
+fn an_end_that_comes_before_its_beginning_is_told_with_it() {
+    let scene = scene();
+    let addresses: Vec<String> = (10..30).map(|n| format!("198.51.100.{n}")).collect();
+    scene.authority.a("many.example.com", &addresses.iter().map(String::as_str).collect::<Vec<_>>(), 60);
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["many.example.com"]).addresses().len(), addresses.len());
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for address in &addresses {
+        // The end is told at once, the beginning a hundredth of a second later.
+        socket.send_to(b"x", target(address, 9000)).unwrap();
+        forget(&scene.pod, &["-p", "udp", "--dport", "9000"]);
+    }
+    for address in &addresses {
+        let end = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", address));
+        assert_eq!((end["flow.duration.ms"].is_u64(), &end["process.user.id"]), (true, &json!(0)), "its beginning was seen: {end:#}");
+    }
+}
+
+#[test]
 fn a_scan_of_the_pods_ports_takes_no_room_from_flows_that_are_permitted_alone() {
     let scene = scene();
     let _web = TcpTarget::on(scene.world.outside(), "198.51.100.7:443", "");
