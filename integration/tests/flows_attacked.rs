@@ -145,6 +145,49 @@ fn an_end_keeps_its_own_names_though_its_addresses_and_ports_are_in_use_again() 
 }
 
 #[test]
+fn an_end_is_told_under_the_rule_that_its_flow_came_under_last() {
+    let scene = scene();
+    let udp = UdpTarget::on(scene.world.outside(), "198.51.100.7:9000");
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["a.example.com"]).status, "NOERROR");
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let send = || socket.send_to(b"x", target("198.51.100.7", 9000)).is_ok();
+    assert!(send());
+    portreeve.wait_flow("the beginning", LIMIT, |line| is_flow(line, "began", "198.51.100.7") && line["flow.rule"] == "web");
+    let loads = portreeve.status()["loads"].as_u64().unwrap();
+    portreeve.swap_policies(&[("shop.toml", &policy("enforce").replace("\"web\"", "\"other\""))]);
+    portreeve.wait_status("the other rule", LIMIT, |status| status["loads"].as_u64().is_some_and(|count| count > loads));
+    let worker = Pid::from_raw(portreeve.worker());
+    kill(worker, Signal::SIGSTOP).unwrap();
+    assert!(send() && udp.wait(2, LIMIT), "the other rule opens it");
+    forget(&scene.pod, &["-p", "udp", "--dport", "9000"]);
+    std::thread::sleep(SECOND / 10);
+    kill(worker, Signal::SIGCONT).unwrap();
+    portreeve.wait_flow("the other rule's", LIMIT, |line| is_flow(line, "began", "198.51.100.7") && line["flow.rule"] == "other");
+    let end = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", "198.51.100.7"));
+    assert_eq!((&end["flow.rule"], &end["flow.packets.sent"]), (&json!("other"), &json!(2)), "{end:#}");
+}
+
+#[test]
+fn an_end_that_comes_before_its_beginning_is_told_with_it() {
+    let scene = scene();
+    let addresses: Vec<String> = (10..30).map(|n| format!("198.51.100.{n}")).collect();
+    scene.authority.a("many.example.com", &addresses.iter().map(String::as_str).collect::<Vec<_>>(), 60);
+    let portreeve = start(&scene.pod, "enforce");
+    assert_eq!(dig(&scene.pod, &["many.example.com"]).addresses().len(), addresses.len());
+    let socket = scene.pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for address in &addresses {
+        // The end is told at once, the beginning a hundredth of a second later.
+        socket.send_to(b"x", target(address, 9000)).unwrap();
+        forget(&scene.pod, &["-p", "udp", "--dport", "9000"]);
+    }
+    for address in &addresses {
+        let end = portreeve.wait_flow("the end", LIMIT, |line| is_flow(line, "ended", address));
+        assert_eq!((end["flow.duration.ms"].is_u64(), &end["process.user.id"]), (true, &json!(0)), "its beginning was seen: {end:#}");
+    }
+}
+
+#[test]
 fn a_scan_of_the_pods_ports_takes_no_room_from_flows_that_are_permitted_alone() {
     let scene = scene();
     let _web = TcpTarget::on(scene.world.outside(), "198.51.100.7:443", "");

@@ -133,7 +133,9 @@ fn scans_from_inside_and_outside_leave_room_for_the_ports_and_rows_of_what_is_pe
     for (n, port) in (0..30_u8).flat_map(|n| (1..=60_u16).map(move |port| (n, port))) {
         let nameless = FlowRecord { names: Vec::new(), rule: None, policy: None, destination: [198, 18, 0, n].into(), ..flow("", port) };
         let refused = FlowRecord { verdict: Verdict::Refused, cause: Some(Cause::NeverResolved), ..nameless.clone() };
-        metrics.record(&Record::Flow(refused));
+        metrics.record(&Record::Flow(refused.clone()));
+        let audited = FlowRecord { verdict: Verdict::WouldDeny, event: FlowEvent::Ended, bytes_sent: Some(1), ..refused };
+        metrics.record(&Record::Flow(audited));
         for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
             let inbound = FlowRecord { direction: Direction::Inbound, transport, ..nameless.clone() };
             metrics.record(&Record::Flow(FlowRecord { event: FlowEvent::Ended, bytes_sent: Some(1), ..inbound.clone() }));
