@@ -11,8 +11,9 @@ fn main() -> ExitCode {
     let plan = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => Plan::FULL,
         ["--quick"] => Plan::QUICK,
+        ["--memory"] => Plan::MEMORY,
         _ => {
-            eprintln!("flowcost [--quick]");
+            eprintln!("flowcost [--quick|--memory]");
             return ExitCode::from(2);
         }
     };
