@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::LogLevel;
+use crate::record::Timestamp;
 use crate::telling::output::Output;
 
 /// Lines that wait for whoever reads stderr; beyond them they are left out, and how many is said.
@@ -26,12 +27,23 @@ pub fn start(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     // Without a thread for it the log is written at once, as by any program.
-    if let Ok(output) = Output::to_stderr(WAITING) {
+    let missed = if io::stderr().is_terminal() { missed_for_people } else { missed_as_json };
+    if let Ok(output) = Output::to_stderr(WAITING, missed) {
         let _another_stands = STDERR.set(output);
     }
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(|| Queued);
     // Stderr, since stdout is the flow log's. An error here means a log stands already.
     let _ = if io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).with_ansi(false).try_init() };
+}
+
+fn missed_for_people(count: u64) -> String {
+    format!("WARN {count} lines of this log were left out: they were not read in time")
+}
+
+fn missed_as_json(count: u64) -> String {
+    let timestamp = Timestamp::now().to_string();
+    let message = "lines of this log were left out: they were not read in time";
+    serde_json::json!({"timestamp": timestamp, "level": "WARN", "message": message, "count": count, "target": module_path!()}).to_string()
 }
 
 /// Waits for the last lines, not for long: to be called when the process ends.

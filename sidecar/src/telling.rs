@@ -120,7 +120,10 @@ impl Telling {
     /// Waits until all lines are on stdout, at most for `limit`: who reads there may be gone.
     pub fn finish(&self, limit: std::time::Duration) {
         if let Some(output) = &self.inner.output {
-            output.finish(limit);
+            output.finish(limit / 2);
+            // What there was no room for until now.
+            self.pay();
+            output.finish(limit / 2);
         }
     }
 

@@ -25,31 +25,31 @@ impl Output {
     /// # Errors
     /// The system's, if it has no thread for it.
     pub fn start() -> io::Result<Self> {
-        Self::to("flow-log", WAITING, io::stdout, || {
-            // Once: whoever reads the log of the process is told that the other one is not written.
-            tracing::error!("the log of flows cannot be written to stdout");
-        })
+        // Once: whoever reads the log of the process is told that the other one is not written. What was missed is a record's matter.
+        let complain = |error: &io::Error| tracing::error!(%error, "the log of flows cannot be written to stdout");
+        Self::to("flow-log", WAITING, io::stdout, complain, None)
     }
 
-    /// Starts the writer to stderr, for the process's own log.
+    /// Starts the writer to stderr, for the process's own log. `missed` words how many lines there was no room for: said with the next ones.
     ///
     /// # Errors
     /// The system's, if it has no thread for it.
-    pub fn to_stderr(waiting: usize) -> io::Result<Self> {
-        Self::to("log", waiting, io::stderr, || {})
+    pub fn to_stderr(waiting: usize, missed: fn(u64) -> String) -> io::Result<Self> {
+        Self::to("log", waiting, io::stderr, |_| {}, Some(missed))
     }
 
     fn to<W: Write + Send + 'static>(
         name: &str,
         room: usize,
         sink: impl Fn() -> W + Send + 'static,
-        complain: impl FnMut() + Send + 'static,
+        complain: impl Fn(&io::Error) + Send + 'static,
+        missed: Option<fn(u64) -> String>,
     ) -> io::Result<Self> {
         let (lines, written) = sync_channel(room);
         let unwritten = Arc::new(AtomicU64::new(0));
         let waiting = Arc::new(AtomicU64::new(0));
         let (lost, done) = (Arc::clone(&unwritten), Arc::clone(&waiting));
-        thread::Builder::new().name(name.into()).spawn(move || write(&written, &lost, &done, sink, complain))?;
+        thread::Builder::new().name(name.into()).spawn(move || write(&written, &lost, &done, sink, complain, missed))?;
         Ok(Output { lines, unwritten, waiting })
     }
 
@@ -89,7 +89,8 @@ fn write<W: Write>(
     unwritten: &AtomicU64,
     waiting: &AtomicU64,
     sink: impl Fn() -> W,
-    mut complain: impl FnMut(),
+    complain: impl Fn(&io::Error),
+    missed: Option<fn(u64) -> String>,
 ) {
     let mut out = BufWriter::new(sink());
     let mut said = false;
@@ -103,14 +104,67 @@ fn write<W: Write>(
         for line in lines.try_iter().take(WAITING) {
             written = written.and(put(line));
         }
-        if written.and_then(|()| out.flush()).is_err() {
+        if let Some(missed) = missed
+            && written.is_ok()
+        {
+            let count = unwritten.swap(0, Relaxed);
+            if count > 0 {
+                written = writeln!(out, "{}", missed(count));
+            }
+        }
+        if let Err(error) = written.and_then(|()| out.flush()) {
             // What is in the buffer would be tried again for ever.
             out = BufWriter::new(sink());
             unwritten.fetch_add(count, Relaxed);
             if !std::mem::replace(&mut said, true) {
-                complain();
+                complain(&error);
             }
         }
         waiting.fetch_sub(count, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A reader who reads only while nobody holds the gate.
+    #[derive(Clone, Default)]
+    struct Slow {
+        gate: Arc<Mutex<()>>,
+        read: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.gate.lock().unwrap();
+            self.read.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_holds_up_nobody_and_is_told_what_was_missed() {
+        let slow = Slow::default();
+        let sink = slow.clone();
+        let output = Output::to("slow", 4, move || sink.clone(), |_| {}, Some(|count| format!("{count} left out"))).unwrap();
+        let shut = slow.gate.lock().unwrap();
+        for number in 0..100 {
+            output.line(format!("line {number}").into());
+        }
+        drop(shut);
+        output.finish(Duration::from_secs(5));
+        output.line("the next".into());
+        output.finish(Duration::from_secs(5));
+        let text = String::from_utf8(slow.read.lock().unwrap().clone()).unwrap();
+        let written = text.lines().filter(|line| line.starts_with("line ")).count() as u64;
+        let missed: u64 = text.lines().filter_map(|line| line.strip_suffix(" left out")?.parse::<u64>().ok()).sum();
+        assert!(missed > 0 && written > 0 && written + missed == 100, "{text}");
     }
 }
