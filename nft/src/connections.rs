@@ -26,8 +26,6 @@ const BUFFER: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
 /// Messages read in one call.
 const MOST_READS: usize = 256;
-/// The most connections that [`connections`] gives.
-pub const MOST_LISTED: usize = 65_536;
 
 // `NFNL_SUBSYS_CTNETLINK`, linux/netfilter/nfnetlink_conntrack.h, and NFNLGRP_CONNTRACK_DESTROY as a bit.
 const SUBSYSTEM: u16 = 1 << 8;
@@ -190,11 +188,11 @@ impl AsFd for EndedConnections {
     }
 }
 
-/// The connections of this network namespace that are somebody's, at most [`MOST_LISTED`].
+/// Hands over the connections of this network namespace that are somebody's, as the kernel lists them: there may be a quarter of a million.
 ///
 /// # Errors
-/// [`ListenError`].
-pub fn connections() -> Result<Vec<Connection>, ListenError> {
+/// [`ListenError`]; those before it were handed over.
+pub fn each_connection(mut each: impl FnMut(Connection)) -> Result<(), ListenError> {
     let socket = heard::open(BUFFER, 0)?;
     let mut request = vec![0; 20];
     request.splice(0..4, 20_u32.to_ne_bytes());
@@ -202,19 +200,22 @@ pub fn connections() -> Result<Vec<Connection>, ListenError> {
     request.splice(6..8, F_REQUEST_DUMP.to_ne_bytes());
     let fd = socket.as_raw_fd();
     sendto(fd, &request, &NetlinkAddr::new(0, 0), MsgFlags::empty()).map_err(|errno| ListenError::Socket(errno.into()))?;
-    let (mut found, mut buffer) = (Vec::new(), vec![0; 4 * READ]);
-    while found.len() < MOST_LISTED {
+    let mut buffer = vec![0; 4 * READ];
+    loop {
         // The kernel writes the next part of a dump before the reading of one part returns.
         let (len, _) = recvfrom::<NetlinkAddr>(fd, &mut buffer).map_err(|errno| ListenError::Socket(errno.into()))?;
         let mut rest = buffer.get(..len).unwrap_or_default();
         while let Some(message) = next_message(&mut rest) {
             match message.kind() {
-                NLMSG_DONE => return Ok(found),
+                NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => return Err(ListenError::NoConntrack(io::Error::from_raw_os_error(message.errno()))),
-                kind if kind == SUBSYSTEM | NEW => found.extend(attributes::connection(message.bytes.get(20..).unwrap_or_default())),
+                kind if kind == SUBSYSTEM | NEW => {
+                    if let Some(connection) = attributes::connection(message.bytes.get(20..).unwrap_or_default()) {
+                        each(connection);
+                    }
+                }
                 _ => {}
             }
         }
     }
-    Ok(found)
 }

@@ -15,7 +15,7 @@ mod ruleset;
 mod sys;
 mod told;
 
-pub use connections::{Connection, EndedConnections, FlowOwner, MOST_LISTED, Volume, connections};
+pub use connections::{Connection, EndedConnections, FlowOwner, Volume, each_connection};
 pub use firewall::{
     Answers, Change, CommitError, CountError, Counted, Counters, Devices, Firewall, InUse, InstallError, Installed, Kind, LEASE_TOLERANCE,
     Lease, Missing, OpenError, OpeningHandle, Options, Ownership, RawGuardMissing, RawGuardState, ReadBack, ReadError, RefreshError,

@@ -175,17 +175,30 @@ impl Teller {
 
     /// Flows that began before this process: by the names of now.
     fn adopt(&mut self) -> Result<(), Ended> {
-        let found = nft::connections().unwrap_or_else(|error| {
-            tracing::warn!(error = crate::exit::chain(&error), "flows that began before are told without their beginning");
-            Vec::new()
-        });
-        for part in found.chunks(AT_ONCE) {
-            let seen: Vec<Seen> = part.iter().map(Seen::of_connection).collect();
-            let kinds = self.join(seen, HashSet::new())?;
-            for (connection, kind) in part.iter().zip(kinds) {
-                let hash = self.living.of_connection(connection);
-                self.remember(hash, kind);
+        let (mut part, mut outcome) = (Vec::with_capacity(AT_ONCE), Ok(()));
+        let listed = nft::each_connection(|connection| {
+            part.push(connection);
+            if part.len() == AT_ONCE {
+                outcome = if outcome.is_ok() { self.adopt_part(&part) } else { Err(Ended) };
+                part.clear();
             }
+        });
+        if let Err(error) = listed {
+            tracing::warn!(error = crate::exit::chain(&error), "flows that began before are told without their beginning");
+        }
+        outcome?;
+        self.adopt_part(&part)
+    }
+
+    fn adopt_part(&mut self, part: &[Connection]) -> Result<(), Ended> {
+        if self.living.is_full() {
+            self.losses.note(LostWhat::EndedFlows, LostWhy::QueueFull, part.len() as u64);
+            return Ok(());
+        }
+        let kinds = self.join(part.iter().map(Seen::of_connection).collect(), HashSet::new())?;
+        for (connection, kind) in part.iter().zip(kinds) {
+            let hash = self.living.of_connection(connection);
+            self.remember(hash, kind);
         }
         Ok(())
     }

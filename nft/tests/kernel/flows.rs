@@ -10,7 +10,7 @@ use std::{
 
 use nft::{
     Connection, EndedConnections, FlowOwner, Log, Packet, PortRange, Ports, Posture, RuleId, Ruleset, Told, ToldPackets, Volume,
-    connections,
+    each_connection,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -148,7 +148,8 @@ fn an_end_is_told_with_what_went_both_ways() {
         let mut read = Vec::new();
         stream.read_to_end(&mut read).unwrap();
         assert_eq!(read.len(), 5000);
-        let listed = connections().unwrap();
+        let mut listed = Vec::new();
+        each_connection(|connection| listed.push(connection)).unwrap();
         let owner = FlowOwner::Rule(RuleId::new(7).unwrap());
         assert_eq!(listed.iter().map(|found| (found.owner, found.destination)).collect::<Vec<_>>(), [(owner, ip(PEER4))]);
         drop(stream);
