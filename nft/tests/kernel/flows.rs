@@ -259,3 +259,24 @@ fn in_audit_what_nothing_opens_passes_and_is_told_once_and_enforced_it_is_held_a
         assert_eq!(arrive(&socket), 0);
     });
 }
+
+#[test]
+fn all_connections_are_listed_however_many_there_are() {
+    const FLOWS: usize = 80_000;
+    in_namespace(|| {
+        let _peer = Peer::new();
+        let _ = shared().install(&all(), &leased()).unwrap();
+        let mut sent = 0;
+        // Two destinations, so that there are ports enough.
+        for address in [PEER4, PEER6] {
+            let any = if address == PEER4 { "0.0.0.0" } else { "::" };
+            for port in 10_000..50_000 {
+                let socket = UdpSocket::bind(SocketAddr::new(ip(any), port)).unwrap();
+                sent += usize::from(socket.send_to(b"x", SocketAddr::new(ip(address), 123)).is_ok());
+            }
+        }
+        let mut listed = 0;
+        each_connection(|connection| listed += usize::from(connection.destination_port == Some(123))).unwrap();
+        assert_eq!((sent, listed), (FLOWS, FLOWS));
+    });
+}
