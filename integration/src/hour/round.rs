@@ -68,7 +68,7 @@ impl<'a> Hour<'a> {
         &self.passed
     }
 
-    /// Plays a round, with `burst` connections within a second besides, and leaves no living connection.
+    /// Plays a round, with `burst` connections within a second besides, and ends every connection entry.
     ///
     /// # Panics
     /// When an attempt passes that must not, or the other way round.

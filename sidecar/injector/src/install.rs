@@ -20,6 +20,7 @@ use thiserror::Error;
 
 pub use chosen::ChooseError;
 
+use crate::exit;
 use crate::fence::{self, MakeFenceError};
 use crate::settings::Settings;
 
@@ -226,18 +227,8 @@ fn told(objects: Result<Vec<Value>, InstallError>) -> ExitCode {
         .and_then(|objects| yaml(&objects))
         .and_then(|text| io::stdout().lock().write_all(text.as_bytes()).map_err(InstallError::Print));
     let Err(error) = printed else { return ExitCode::SUCCESS };
-    let mut text = format!("error: {error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(why) = cause {
-        let _ = write!(text, ": {}", why.to_string().trim_end());
-        cause = why.source();
-    }
-    if let Some(hint) = error.hint() {
-        let _ = write!(text, "\nhint: {hint}");
-    }
-    // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
-    ExitCode::from(if matches!(error, InstallError::Print(_)) { 70 } else { 2 })
+    let code = if matches!(error, InstallError::Print(_)) { 70 } else { 2 };
+    exit::failed(&error, error.hint().as_deref(), code)
 }
 
 impl InstallError {

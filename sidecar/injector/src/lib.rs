@@ -6,6 +6,7 @@ pub mod ca;
 pub mod certificates;
 pub mod cli;
 pub mod configmaps;
+mod exit;
 pub mod fence;
 pub mod inject;
 pub mod install;
@@ -17,8 +18,6 @@ pub mod review;
 pub mod serve;
 pub mod settings;
 
-use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::serve::ServeError;
@@ -31,12 +30,12 @@ pub fn run(cli: cli::Cli) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let input = matches!(error, ServeError::Settings(_) | ServeError::Certificates(_) | ServeError::Pair(_));
-                failed(&error, if input { 2 } else { 78 })
+                exit::failed(&error, None, if input { 2 } else { 78 })
             }
         },
         cli::Command::Ca(args) => match ca::command(&args) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error, 70),
+            Err(error) => exit::failed(&error, None, 70),
         },
         cli::Command::Install(args) => install::install(&args),
         cli::Command::Uninstall(args) => install::uninstall(&args),
@@ -48,15 +47,6 @@ fn inject_offline(args: &offline::InjectArgs) -> ExitCode {
     match offline::run(args, &mut stdin.lock(), &mut stdout.lock(), &mut stderr.lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => failed(&error, if matches!(error, offline::InjectError::Write(_)) { 70 } else { 2 }),
+        Err(error) => exit::failed(&error, None, if matches!(error, offline::InjectError::Write(_)) { 70 } else { 2 }),
     }
-}
-
-/// Tells the error and what caused it, each said once. Where stderr is gone nobody listens.
-fn failed(error: &(dyn Error + 'static), code: u8) -> ExitCode {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    // What draws a line of a file ends with a line end of its own.
-    let chain: Vec<String> = causes.map(|error| error.to_string().trim_end().to_owned()).collect();
-    let _ = writeln!(std::io::stderr().lock(), "portreeve-injector: {}", chain.join(": "));
-    ExitCode::from(code)
 }

@@ -136,7 +136,7 @@ impl Keeper {
                 Err(error) => problem = Some(error),
             }
         }
-        let text = problem.as_ref().map(|error| crate::serve::log::chain(error));
+        let text = problem.as_ref().map(|error| crate::exit::chain(error));
         let told = problem.filter(|_| text != self.told);
         self.told = text;
         Looked { replaced, failing: self.told.is_some(), told }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Shared;
-use super::log::chain;
 use super::metrics::{CERTIFICATES, Metrics};
 use crate::certificates::{Keeper, Looked};
+use crate::exit::chain;
 
 /// Looks for ever.
 pub(super) async fn keep(mut keeper: Keeper, shared: Arc<Shared>, every: Duration) {

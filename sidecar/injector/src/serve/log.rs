@@ -1,6 +1,5 @@
-//! The injector's log: stderr, text on a terminal and one JSON object a line otherwise; errors as one chain.
+//! The injector's log: stderr, text on a terminal and one JSON object a line otherwise.
 
-use std::error::Error;
 use std::io::IsTerminal;
 
 /// Starts the log. A second call changes nothing.
@@ -9,16 +8,4 @@ pub(super) fn start() {
     // An error here means a log stands already.
     let _ =
         if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).with_ansi(false).try_init() };
-}
-
-/// An error and its causes in one line: `a: b: c`.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::log::chain;
 use super::metrics::SETTINGS;
 use super::{Review, Reviewers, Shared};
 use crate::certificates::{ReadError, read_files};
+use crate::exit::chain;
 use crate::settings::Settings;
 
 /// Why the settings are not used.
