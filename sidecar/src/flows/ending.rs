@@ -59,7 +59,7 @@ impl Teller {
     }
 
     fn ended_after(&mut self, begun: Begun, connection: &Connection, at: Timestamp, now: Instant) {
-        let age = self.ticks(now).saturating_sub(begun.at);
+        let age = self.ticks(now).saturating_sub(begun.at());
         self.ended(begun.kind, connection, at, Some(age));
         self.folding.live(begun.kind, false);
     }
@@ -81,18 +81,19 @@ impl Teller {
     pub(super) fn reconcile(&mut self) {
         let before = self.ticks(Instant::now()).saturating_sub(10);
         // As they are listed: as a list they would take more memory than all that live.
-        let mut there: HashSet<u64> = HashSet::new();
         let listed = nft::each_connection(|connection| {
-            let both = [self.living.of_connection(&connection), self.living.of_reversed(&connection)];
-            there.extend(both.into_iter().filter(|hash| self.living.get(*hash).is_some()));
+            for hash in [self.living.of_connection(&connection), self.living.of_reversed(&connection)] {
+                self.living.mark(hash);
+            }
         });
         if listed.is_err() {
             return;
         }
-        let gone = self.living.reconcile(&there, before);
-        self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, gone.len() as u64);
-        for id in gone {
-            self.folding.live(id, false);
-        }
+        let (folding, mut gone) = (&mut self.folding, 0);
+        self.living.sweep(before, |kind| {
+            folding.live(kind, false);
+            gone += 1;
+        });
+        self.losses.note(LostWhat::EndedFlows, LostWhy::NotReadInTime, gone);
     }
 }

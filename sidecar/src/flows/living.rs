@@ -17,8 +17,18 @@ pub struct Begun {
     hash: u64,
     /// What it is.
     pub kind: KindId,
-    /// When, in tenths of a second since the table was made.
-    pub at: u32,
+    /// When, in tenths of a second since the table was made; the highest bit is a mark.
+    at: u32,
+}
+
+/// On a flow that the kernel has listed since the last sweep. A worker does not live for the seven years that the bits below it count.
+const LISTED: u32 = 1 << 31;
+
+impl Begun {
+    /// When it began, in tenths of a second since the table was made.
+    pub const fn at(&self) -> u32 {
+        self.at & !LISTED
+    }
 }
 
 /// The table.
@@ -86,17 +96,23 @@ impl Living {
         Some(begun)
     }
 
-    /// Forgets the flows that began before `before` and whose hash is not among `there`; gives their kinds. Ends were lost.
-    pub fn reconcile(&mut self, there: &std::collections::HashSet<u64>, before: u32) -> Vec<KindId> {
-        let mut gone = Vec::new();
+    /// Notes that the kernel still has the flow.
+    pub fn mark(&mut self, hash: u64) {
+        if let Some(found) = self.flows.find_mut(hash, |begun| begun.hash == hash) {
+            found.at |= LISTED;
+        }
+    }
+
+    /// Forgets the flows that began before `before` and were not marked since the last sweep; gives their kinds to `gone`. Ends were lost.
+    pub fn sweep(&mut self, before: u32, mut gone: impl FnMut(KindId)) {
         self.flows.retain(|begun| {
-            let stays = begun.at >= before || there.contains(&begun.hash);
+            let stays = begun.at >= before;
+            begun.at &= !LISTED;
             if !stays {
-                gone.push(begun.kind);
+                gone(begun.kind);
             }
             stays
         });
-        gone
     }
 }
 
@@ -120,8 +136,13 @@ mod tests {
         assert_eq!(living.end(5 << 20 | 5).map(|begun| begun.kind), Some(7));
         assert_eq!(living.end(5 << 20 | 5), None);
         assert_eq!(living.begin(6 << 20 | 6, 8, 2).unwrap().map(|before| before.kind), Some(7));
-        let there = [6_u64 << 20 | 6].into();
-        assert_eq!(living.reconcile(&there, 2).len(), MOST - 2);
-        assert_eq!(living.end(6 << 20 | 6).map(|begun| (begun.kind, begun.at)), Some((8, 1)));
+        living.mark(6 << 20 | 6);
+        let mut gone = 0;
+        living.sweep(2, |_| gone += 1);
+        assert_eq!(gone, MOST - 2);
+        // The mark is of one sweep alone, and no part of the time.
+        assert_eq!(living.get(6 << 20 | 6).map(|begun| (begun.kind, begun.at())), Some((8, 1)));
+        living.sweep(2, |_| gone += 1);
+        assert_eq!((gone, living.get(6 << 20 | 6)), (MOST - 1, None));
     }
 }
