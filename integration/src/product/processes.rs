@@ -60,7 +60,13 @@ impl Whole {
     pub(super) fn end(&mut self) {
         let all = descendants(self.0.pid());
         let _status = self.0.kill();
-        let _late = crate::wait_until(Duration::from_secs(2), || all.iter().all(|pid| !runs(*pid)).then_some(()));
+        if crate::wait_until(Duration::from_secs(15), || all.iter().all(|pid| !runs(*pid)).then_some(())).is_none() {
+            // The next test of the pod would only see that the table is owned.
+            for pid in all.into_iter().filter(|pid| runs(*pid)) {
+                let said = ["status", "wchan", "stack"].map(|file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default());
+                println!("still there 15 s after SIGKILL: {pid}\n{}", said.join("\n"));
+            }
+        }
     }
 }
 
