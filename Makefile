@@ -59,7 +59,7 @@ deny: $(DENY) ## Licences, sources and banned crates
 	@echo "== dependency rules"
 	"$(DENY)" --locked check licenses bans sources
 
-bench: ## The budgets, and the resolvers side by side: start, memory, size, CPU, latency; what the flow log costs (some twenty minutes once built)
+bench: ## The budgets, and the resolvers side by side: start, memory, size, CPU, latency; what the flow log costs (some twenty-five minutes once built)
 	@scripts/packages $(BENCH_PACKAGES)
 	cargo build --locked --release -p sidecar -p integration --bins
 	$(SUDO) target/release/budgets

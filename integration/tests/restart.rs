@@ -200,3 +200,29 @@ fn an_established_connection_without_a_lease_outlives_a_restart() {
     let goes_on = wait_until(LIMIT, || (conversation.words.load(Ordering::Acquire) > before + 20).then_some(()));
     assert!(goes_on.is_some() && conversation.stop() > 20, "{}", portreeve.log());
 }
+
+/// The predecessor's processes may end later than the container is made anew: what stands is its own until then.
+#[test]
+fn one_that_starts_while_the_last_is_about_to_end_waits_for_it() {
+    let scene = scene();
+    let mut first = Setup::new(&scene.pod).policy("web.toml", &policy(ALL)).start();
+    let second = Setup::new(&scene.pod).serial(1).policy("web.toml", &policy(ALL)).launch();
+    std::thread::sleep(SECOND);
+    first.kill();
+    second.expect_ready(LIMIT);
+    assert!(!second.log().contains("the worker ended"), "{}", second.log());
+}
+
+/// However long that takes.
+#[test]
+fn a_second_one_in_the_pod_tries_until_the_first_has_gone() {
+    let scene = scene();
+    let mut first = Setup::new(&scene.pod).policy("web.toml", &policy(ALL)).start();
+    let second = Setup::new(&scene.pod).serial(1).policy("web.toml", &policy(ALL)).launch();
+    assert!(second.wait_for_log("another process owns the table", LIMIT), "{}", second.log());
+    assert!(!second.is_ready());
+    assert_eq!(getent(&scene.pod, "api.example.com").len(), 2, "the first is not disturbed");
+    first.kill();
+    second.expect_ready(LIMIT);
+    assert_eq!(getent(&scene.pod, "api.example.com").len(), 2, "{}", second.log());
+}

@@ -93,6 +93,8 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let started = std::time::Instant::now();
     let prepared = Prepared::new(args).map_err(|error| match error {
         StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
+        // Whoever owns the table goes one day: on a machine that is too busy, a killed predecessor takes longer than was waited for.
+        StartError::Establish(EstablishError::Install(InstallError::Owned(_))) => Failure::failed(error),
         _ => Failure::unable(error),
     })?;
     let runtime =
@@ -162,7 +164,8 @@ impl Prepared {
         let first = loader.load_first();
         // A policy that cannot be loaded opens nothing: what an earlier worker had opened closes now.
         let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
-        fence.load(policy).map_err(|error| StartError::Establish(EstablishError::Install(error)))?;
+        // Where a table stands, this is the first to write to it.
+        unowned(|| fence.load(policy.clone()).map_err(|error| StartError::Establish(EstablishError::Install(error))))?;
         let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
         let told = match args.flow_log {
             FlowLogArg::Off => None,
@@ -254,14 +257,21 @@ impl Prepared {
     }
 }
 
-/// The fence goes up. A process that was just killed owns the table until the kernel has closed all it had: that is waited for.
+/// The fence goes up.
 fn establish(frame: &Frame, nothing: &Arc<Policy>) -> Result<Fence, StartError> {
+    unowned(|| {
+        let firewall = Firewall::open().map_err(StartError::Firewall)?;
+        Fence::establish(firewall, frame.clone(), nothing.clone()).map_err(StartError::Establish)
+    })
+}
+
+/// What needs the table. A process that was just killed owns it until the kernel has closed all that it had: that is waited for.
+fn unowned<R>(mut attempt: impl FnMut() -> Result<R, StartError>) -> Result<R, StartError> {
     let mut tries = OWNED_TRIES;
     loop {
-        let firewall = Firewall::open().map_err(StartError::Firewall)?;
-        match Fence::establish(firewall, frame.clone(), nothing.clone()) {
-            Err(EstablishError::Install(InstallError::Owned(_))) if tries > 0 => std::thread::sleep(OWNED_PAUSE),
-            outcome => return outcome.map_err(StartError::Establish),
+        match attempt() {
+            Err(StartError::Establish(EstablishError::Install(InstallError::Owned(_)))) if tries > 0 => std::thread::sleep(OWNED_PAUSE),
+            outcome => return outcome,
         }
         tries -= 1;
     }
