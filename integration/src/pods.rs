@@ -33,6 +33,12 @@ pub const APP_IMAGE: &str = "registry.example/app:1";
 const CONFIG: &str = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=8192:8192\"]\n\
                       [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\n";
 
+/// Makes the mount namespace one whose root is a mount, as runc needs it (inside a chroot it is none), with a /proc of its PID namespace,
+/// and a /run and a /dev/shm that no other podman of this machine sees. `$1` is where that root can be.
+const NAMESPACE: &str = "if mountpoint --quiet /; then root=/; mount --make-rprivate /; \
+    else root=$1; mount --rbind / $root && mount --make-rprivate $root; fi && \
+    exec chroot $root sh -c 'mount -t proc proc /proc && mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && echo ready && exec sleep infinity'";
+
 /// How long one command of podman or buildah may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -55,13 +61,13 @@ impl Podman {
     pub fn new(world: &World) -> Self {
         require(world);
         let dir = world.scratch().make_dir("podman", 0o755);
-        for name in ["tmp", "empty"] {
+        for name in ["tmp", "empty", "namespace"] {
             fs::create_dir(dir.join(name)).expect("directory of podman");
         }
         fs::write(dir.join("containers.conf"), CONFIG).expect("containers.conf");
-        // A /run and a /dev/shm that no other podman of this machine sees.
-        let script = "mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && echo ready && exec sleep infinity";
-        let namespaces = ["--pid", "--mount", "--fork", "--kill-child=KILL", "--mount-proc", "--", "sh", "-c", script];
+        let root = dir.join("namespace").display().to_string();
+        let namespaces =
+            ["--pid", "--mount", "--propagation=unchanged", "--fork", "--kill-child=KILL", "--", "sh", "-c", NAMESPACE, "sh", &root];
         let keeper = world.command("unshare").args(namespaces).spawn();
         let ready = crate::wait_until(Duration::from_secs(5), || keeper.stdout().contains("ready").then_some(()));
         assert!(ready.is_some(), "no namespaces for podman: {}", keeper.stderr());
@@ -116,7 +122,8 @@ impl Podman {
     /// for what to build it from.
     fn inside(&self, program: &str) -> Cmd {
         let (init, empty) = (self.init.to_string(), self.dir.join("empty").display().to_string());
-        let command = self.world.command("nsenter").args(["--target", &init, "--pid", "--mount", "--", "env", "--chdir", &empty, program]);
+        let namespaces = ["--target", &init, "--pid", "--mount", "--root", "--", "env", "--chdir", &empty, program];
+        let command = self.world.command("nsenter").args(namespaces);
         let path = |name: &str| self.dir.join(name).display().to_string();
         command.env("CONTAINERS_CONF", path("containers.conf")).env("TMPDIR", path("tmp")).env("HOME", path("tmp")).within(PATIENCE)
     }
