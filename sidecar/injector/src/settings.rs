@@ -23,7 +23,7 @@ pub struct Settings {
     pub opt_out: bool,
     /// What becomes of a pod that undoes the fence: refused, or admitted with a warning.
     pub unsafe_pods: UnsafePods,
-    /// The Pod Security level that the fence policy holds for every container but the sidecar.
+    /// The Pod Security level that webhook and fence policy hold for every container but the sidecar.
     pub pod_security: PodSecurity,
     /// The sidecar's DNS port. Away from 15000–15090 and 4140–4191, the meshes'.
     #[serde(deserialize_with = "strict::port")]
