@@ -39,6 +39,10 @@ fn admitted(cases: &mut Vec<Case>) {
         "only NET_BIND_SERVICE added",
         Request::create(with(held(), &format!("{APP}/securityContext/capabilities/add"), json!(["NET_BIND_SERVICE"]))),
     );
+    good(
+        "a volume out of an image",
+        Request::create(with(held(), "spec/volumes/+", json!({"name": "tools", "image": {"reference": "registry.example/t:1"}}))),
+    );
     good("the mirror of a static pod", Request::create(with(bare(), "metadata/annotations/kubernetes.io~config.mirror", json!("0a1b"))));
     good("a Windows pod", Request::create(with(bare(), "spec/os", json!({"name": "windows"}))));
     good("a pod for a Windows node", Request::create(with(bare(), "spec/nodeSelector/kubernetes.io~os", json!("windows"))));
@@ -208,12 +212,26 @@ fn pods(cases: &mut Vec<Case>) {
     let mut debug = |name, change: &[(&str, Value)], word| {
         cases.push(Case { name, request: debugged(&held(), change), refused_by: Some((PODS, word)) })
     };
-    debug("debugged with NET_ADMIN", &[("securityContext/capabilities", json!({"add": ["NET_ADMIN"]}))], "container debugger");
-    debug("debugged as the sidecar's uid", &[("securityContext/runAsUser", json!(5453))], "container debugger");
+    let dropped = || ("securityContext/capabilities", json!({"drop": ["NET_RAW"]}));
+    debug(
+        "debugged with NET_ADMIN",
+        &[("securityContext/capabilities", json!({"add": ["NET_ADMIN"], "drop": ["NET_RAW"]}))],
+        "container debugger",
+    );
+    debug(
+        "debugged with NET_RAW kept",
+        &[("securityContext/runAsUser", json!(1000))],
+        "container debugger: securityContext.capabilities.drop",
+    );
+    debug(
+        "debugged as the sidecar's uid",
+        &[dropped(), ("securityContext/runAsUser", json!(5453))],
+        "container debugger: securityContext.runAsUser",
+    );
     debug(
         "debugged with the sidecar's socket",
-        &[("volumeMounts", json!([{"name": "portreeve-run", "mountPath": "/run/portreeve"}]))],
-        "container debugger",
+        &[dropped(), ("volumeMounts", json!([{"name": "portreeve-run", "mountPath": "/run/portreeve"}]))],
+        "container debugger: volumes",
     );
 }
 
@@ -233,7 +251,7 @@ fn restricted(cases: &mut Vec<Case>) {
     bad("a kind of volume", with(held(), "spec/volumes/+", json!({"name": "disk", "nfs": {"server": "x", "path": "/"}})), "volume disk");
     cases.push(Case {
         name: "debugged below restricted",
-        request: debugged(&held(), &[]),
+        request: debugged(&held(), &[("securityContext/capabilities", json!({"drop": ["NET_RAW"]}))]),
         refused_by: Some((LEVEL, "container debugger")),
     });
 }
