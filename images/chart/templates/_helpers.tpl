@@ -57,6 +57,18 @@ matchExpressions:
 {{- toJson $env }}
 {{- end }}
 
+{{/* The resolvers that the sidecar must ask, as its variable has them: one text, or one of each namespace that has its own. */}}
+{{- define "portreeve.resolvers" -}}
+{{- $own := dict }}
+{{- range $name, $settings := .Values.settings.namespace }}
+{{- if hasKey $settings "resolvers" }}{{ $_ := set $own $name (join "," $settings.resolvers) }}{{ end }}
+{{- end }}
+{{- $general := join "," .Values.settings.resolvers | toJson }}
+{{- if $own }}{{ printf "request.namespace in %s ? %s[request.namespace] : %s" (toJson $own) (toJson $own) $general }}
+{{- else }}{{ $general }}
+{{- end }}
+{{- end }}
+
 {{- define "portreeve.resources" -}}
 cpu-request = {{ index . "cpu-request" | toJson }}
 cpu-limit = {{ index . "cpu-limit" | toJson }}

@@ -2,7 +2,7 @@
 
 mod baseline;
 mod capabilities;
-mod fence;
+pub(crate) mod fence;
 mod profiles;
 mod restricted;
 
@@ -50,6 +50,8 @@ pub enum Reason {
     Name,
     /// A container listens on a port of the sidecar.
     Port,
+    /// The pod names whom the sidecar would ask and believe.
+    Resolver,
 }
 
 impl Reason {
@@ -71,6 +73,7 @@ impl Reason {
             Self::Volume => "volume",
             Self::Name => "name",
             Self::Port => "port",
+            Self::Resolver => "resolver",
         }
     }
 }
@@ -157,7 +160,7 @@ pub(crate) fn shape(pod: &Value) -> Result<(), Refusal> {
 pub(crate) fn of_pod(settings: &Settings, context: &Context<'_>, pod: &Value) -> Vec<Refusal> {
     let mut refused = Vec::new();
     fence::of_namespace(context, &mut refused);
-    fence::of_pod(settings, pod, &mut refused);
+    fence::of_pod(settings, context.namespace, pod, &mut refused);
     baseline::of_pod(pod, &mut refused);
     if settings.pod_security == PodSecurity::Restricted {
         restricted::of_pod(pod, &mut refused);

@@ -20,9 +20,10 @@ const VERSIONS: [&str; 3] = ["1.30", "1.34", "1.37"];
 const SETTINGS: [&str; 4] = [
     "",
     "namespaces = \"all\"\nexcluded-namespaces = [\"infra\", \"on\"]\nopt-out = true\npod-security = \"restricted\"\nmetrics-port = 0\n\
-     image-pull-policy = \"Always\"\nimage = \"registry.example:5000/p@sha256:0a\"\nmore-images = [\"registry.example/p:1\"]",
-    "unsafe-pods = \"warn\"\nraw-guard = \"require\"\nflow-log = \"off\"\nport = 5300\nuid = 70000\n\
-     [namespace.shop]\nopt-out = true\nunsafe-pods = \"refuse\"\n[namespace.123]\nunsafe-pods = \"refuse\"",
+     image-pull-policy = \"Always\"\nimage = \"registry.example:5000/p@sha256:0a\"\nmore-images = [\"registry.example/p:1\"]\n\
+     resolvers = [\"10.96.0.10\", \"[2001:db8::53]:53\"]",
+    "resolvers = [\"10.96.0.10\"]\nunsafe-pods = \"warn\"\nraw-guard = \"require\"\nflow-log = \"off\"\nport = 5300\nuid = 70000\n\
+     [namespace.shop]\nopt-out = true\nunsafe-pods = \"refuse\"\nresolvers = [\"169.254.20.10\", \"10.1.1.1\"]\n[namespace.123]\nunsafe-pods = \"refuse\"\nresolvers = []",
     "opt-out = true\n[resources]\ncpu-request = \"5m\"\ncpu-limit = \"2\"\nmemory-request = \"16Mi\"\nmemory-limit = \"1e3\"\n\
      [namespace.bank]\nopt-out = false\nunsafe-pods = \"warn\"\n\
      [namespace.bank.resources]\ncpu-request = \"1\"\ncpu-limit = \"1\"\nmemory-request = \"32Mi\"\nmemory-limit = \"32Mi\"",

@@ -93,6 +93,10 @@ fn env(settings: &Settings, context: &Context<'_>, policies: &[String]) -> Vec<V
         field("PORTREEVE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
         field("PORTREEVE_HOST_IPS", "status.hostIPs"),
     ];
+    let resolvers = settings.resolvers_in(context.namespace);
+    if !resolvers.is_empty() {
+        env.push(said("PORTREEVE_UPSTREAM", resolvers.join(",")));
+    }
     if let Some(port) = settings.metrics_port {
         // Not [::], which would be both families: on a node without IPv6 the sidecar could not listen there, and would not start.
         env.push(said("PORTREEVE_METRICS", format!("0.0.0.0:{port}")));

@@ -40,6 +40,10 @@ fn admitted(cases: &mut Vec<Case>) {
         Request::create(with(held(), &format!("{APP}/securityContext/capabilities/add"), json!(["NET_BIND_SERVICE"]))),
     );
     good(
+        "a search list and options of its own",
+        Request::create(with(held(), "spec/dnsConfig", json!({"searches": ["example.com"], "options": [{"name": "ndots", "value": "1"}]}))),
+    );
+    good(
         "a volume out of an image",
         Request::create(with(held(), "spec/volumes/+", json!({"name": "tools", "image": {"reference": "registry.example/t:1"}}))),
     );
@@ -208,6 +212,7 @@ fn pods(cases: &mut Vec<Case>) {
         "`host`",
     );
     bad("a path of the host", pod("volumes/+", json!({"name": "root", "hostPath": {"path": "/"}})), "volume root");
+    bad("a name server of its own", pod("dnsConfig", json!({"nameservers": ["203.0.113.9"]})), "dnsConfig.nameservers 203.0.113.9");
     bad("a sysctl", pod("securityContext/sysctls", json!([{"name": "net.ipv4.ip_forward", "value": "1"}])), "net.ipv4.ip_forward");
     let mut debug = |name, change: &[(&str, Value)], word| {
         cases.push(Case { name, request: debugged(&held(), change), refused_by: Some((PODS, word)) })
