@@ -69,6 +69,47 @@ matchExpressions:
 {{- end }}
 {{- end }}
 
+{{/* settings.toml, whose checksum makes new pods of the injector. */}}
+{{- define "portreeve.settings" -}}
+{{- $s := .Values.settings -}}
+image = {{ include "portreeve.image" . | toJson }}
+more-images = {{ index $s "more-images" | toJson }}
+image-pull-policy = {{ index $s "image-pull-policy" | toJson }}
+namespaces = {{ $s.namespaces | toJson }}
+excluded-namespaces = {{ index $s "excluded-namespaces" | toJson }}
+opt-out = {{ index $s "opt-out" }}
+unsafe-pods = {{ index $s "unsafe-pods" | toJson }}
+pod-security = {{ index $s "pod-security" | toJson }}
+port = {{ int64 $s.port }}
+uid = {{ int64 $s.uid }}
+resolvers = {{ $s.resolvers | toJson }}
+metrics-port = {{ int64 (index $s "metrics-port") }}
+raw-guard = {{ index $s "raw-guard" | toJson }}
+flow-log = {{ index $s "flow-log" | toJson }}
+
+[resources]
+{{- include "portreeve.resources" $s.resources | nindent 0 }}
+{{- range $name := keys $s.namespace | sortAlpha }}
+{{- $own := index $s.namespace $name }}
+
+[namespace.{{ toJson $name }}]
+{{- if hasKey $own "opt-out" }}
+opt-out = {{ index $own "opt-out" }}
+{{- end }}
+{{- if hasKey $own "unsafe-pods" }}
+unsafe-pods = {{ index $own "unsafe-pods" | toJson }}
+{{- end }}
+{{- if hasKey $own "resolvers" }}
+resolvers = {{ $own.resolvers | toJson }}
+{{- end }}
+{{- with $own.resources }}
+
+[namespace.{{ toJson $name }}.resources]
+{{- include "portreeve.resources" . | nindent 0 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "portreeve.resources" -}}
 cpu-request = {{ index . "cpu-request" | toJson }}
 cpu-limit = {{ index . "cpu-limit" | toJson }}

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use injector::install::{Plan, UninstallArgs, default_injector_image, removed, yaml};
 use injector::settings::Settings;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 const NAMESPACE: &str = "guards";
@@ -67,11 +68,16 @@ fn question(values: &[Value], wrong: &[Value], yaml: &[String]) -> Value {
     })
 }
 
-/// The objects by kind and name, the settings as what they say: the two write TOML in their own ways.
+/// The objects by kind and name, the settings as what they say: the two write TOML in their own ways, and so have their own checksums of it.
 fn normalised(objects: &[Value]) -> BTreeMap<String, Value> {
     let mut normal = BTreeMap::new();
+    let settings = objects.iter().find_map(|object| object.pointer("/data/settings.toml")?.as_str()).unwrap();
+    let sum: String = Sha256::digest(settings).iter().map(|byte| format!("{byte:02x}")).collect();
     for object in objects {
         let mut object = object.clone();
+        if let Some(checksum) = object.pointer_mut("/spec/template/metadata/annotations/checksum~1settings") {
+            *checksum = json!(if *checksum == sum { "of the settings" } else { "of something else" });
+        }
         if let Some(text) = object.pointer("/data/settings.toml").and_then(Value::as_str) {
             object["data"]["settings.toml"] = serde_json::to_value(Settings::parse(text).unwrap()).unwrap();
         }
@@ -118,6 +124,20 @@ fn the_chart_says_what_install_prints() {
         let more: Vec<&String> = rendered.keys().filter(|name| !meant.contains_key(*name)).collect();
         assert!(more.is_empty(), "only the chart has {more:?}");
     }
+}
+
+#[test]
+fn other_settings_make_new_pods_of_the_injector() {
+    let pods = |toml: &str| -> Vec<Value> {
+        let objects = plan(toml, false).objects().unwrap();
+        assert_eq!(
+            normalised(&objects)["Deployment portreeve-injector"]["spec"]["template"]["metadata"]["annotations"]["checksum/settings"],
+            "of the settings"
+        );
+        objects.iter().filter(|object| object["kind"] == "Deployment").map(|object| object["spec"]["template"].clone()).collect()
+    };
+    assert_eq!(pods(""), pods("port = 5453"));
+    assert_ne!(pods(""), pods("port = 5300"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(super) fn labels() -> Value {
 
 pub(super) fn objects(plan: &Plan) -> Result<Vec<Value>, InstallError> {
     let namespace = &plan.namespace;
-    let settings = toml::to_string(&plan.settings)?;
+    let settings = plan.settings_text()?;
     Ok(vec![
         json!({
             "apiVersion": "v1",
