@@ -3,7 +3,7 @@
 mod chosen;
 mod deployment;
 mod openshift;
-mod platform;
+pub(crate) mod platform;
 mod webhooks;
 
 use std::fmt::Write as _;

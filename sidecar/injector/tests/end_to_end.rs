@@ -44,7 +44,8 @@ const BROKEN: &str = "version = 1\nname = \"alerts\"\nmode = \"enforced\"\n\n[[a
 /// client of it knows.
 fn mounted_ca(dir: &Path) -> String {
     let printed = Command::new(env!("CARGO_BIN_EXE_portreeve-injector")).arg("ca").output().unwrap();
-    let secret: Value = serde_saphyr::from_str(std::str::from_utf8(&printed.stdout).unwrap()).unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(std::str::from_utf8(&printed.stdout).unwrap()).unwrap();
+    let secret = objects.iter().find(|object| object["kind"] == "Secret").unwrap();
     let data = secret["data"].as_object().unwrap().iter();
     let files: Vec<(String, String)> =
         data.map(|(key, value)| (key.clone(), String::from_utf8(STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap())).collect();

@@ -95,7 +95,9 @@ fn list(value: &Value) -> Vec<Value> {
 fn the_chart_says_what_install_prints() {
     let pairs: Vec<(&str, bool)> = SETTINGS.iter().flat_map(|toml| [(*toml, false), (*toml, true)]).collect();
     let objects: Vec<Vec<Value>> = pairs.iter().map(|(toml, openshift)| plan(toml, *openshift).objects().unwrap()).collect();
-    let printed: Vec<String> = objects.iter().map(|objects| yaml(objects).unwrap()).collect();
+    let mut printed: Vec<String> = objects.iter().map(|objects| yaml(objects).unwrap()).collect();
+    let first = injector::ca::CaArgs { namespace: NAMESPACE.to_owned(), next: false };
+    printed.push(injector::ca::manifest(&injector::ca::make(std::time::SystemTime::now()).unwrap(), &first).unwrap());
     let values: Vec<Value> = pairs
         .iter()
         .map(|(toml, openshift)| {
