@@ -1,5 +1,6 @@
 //! The worker: puts the fence up before anything else, then steps down to its own uid, then answers questions.
 
+mod kept;
 pub mod reload;
 pub mod report;
 pub mod resolvers;
@@ -15,6 +16,7 @@ use nft::{Firewall, InstallError, Log, RawGuard, Sizes};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
+use self::kept::KeepResolvConfError;
 use self::reload::{Followed, Reloader};
 use self::report::{Given, Report};
 use self::resolvers::ResolverFile;
@@ -46,6 +48,9 @@ pub enum StartError {
     /// What is known of the pod could not be read.
     #[error("cannot learn about the pod")]
     Surroundings(#[source] ReadSurroundingsError),
+    /// resolv.conf could not be read, or not be kept.
+    #[error("cannot learn about the pod")]
+    Kept(#[source] KeepResolvConfError),
     /// Nobody to ask.
     #[error("no upstream resolver: {0} names none, and --upstream was not given")]
     NoUpstream(String),
@@ -92,7 +97,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     log::start(args.log);
     let started = std::time::Instant::now();
     let prepared = Prepared::new(args).map_err(|error| match error {
-        StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
+        StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) | StartError::Kept(_) => Failure::usage(error),
         _ => Failure::unable(error),
     })?;
     let runtime =
@@ -163,7 +168,10 @@ impl Prepared {
         // A policy that cannot be loaded opens nothing: what an earlier worker had opened closes now.
         let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
         fence.load(policy).map_err(|error| StartError::Establish(EstablishError::Install(error)))?;
-        let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
+        let resolvers = match args.kept_resolv_conf {
+            Some(_) => ResolverFile::kept(args.resolv_conf.clone(), resolv_conf),
+            None => ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf),
+        };
         let told = match args.flow_log {
             FlowLogArg::Off => None,
             _ => Sources::listen(Log::default()).map_or_else(
@@ -269,14 +277,18 @@ fn establish(frame: &Frame, nothing: &Arc<Policy>) -> Result<Fence, StartError> 
 
 /// resolv.conf, and the resolvers to ask: those of the command line, else its own.
 fn whom_to_ask(args: &RunArgs) -> Result<(ResolvConf, Vec<SocketAddr>), StartError> {
-    let resolv_conf = match ResolvConf::read(&args.resolv_conf) {
+    let read = match &args.kept_resolv_conf {
+        Some(kept) => kept::read(&args.resolv_conf, kept).map_err(StartError::Kept),
+        None => ResolvConf::read(&args.resolv_conf).map_err(StartError::Surroundings),
+    };
+    let resolv_conf = match read {
         Ok(conf) => conf,
         // Only the search list is missed then.
         Err(error) if !args.upstream.is_empty() => {
             tracing::warn!(error = crate::exit::chain(&error), "going on without a search list");
             ResolvConf::default()
         }
-        Err(error) => return Err(StartError::Surroundings(error)),
+        Err(error) => return Err(error),
     };
     let upstreams: Vec<SocketAddr> = match args.upstream.is_empty() {
         true => resolv_conf.nameservers.clone(),
