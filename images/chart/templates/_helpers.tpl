@@ -48,6 +48,7 @@ matchExpressions:
 {{- $s := .Values.settings }}
 {{- $env := dict
     "PORTREEVE_FLOW_LOG" (list (index $s "flow-log"))
+    "PORTREEVE_KEPT_RESOLV_CONF" (list "/run/portreeve/resolv.conf")
     "PORTREEVE_LISTEN" (list (printf "127.0.0.1:%d" (int64 $s.port)))
     "PORTREEVE_LOG" (list "error" "warn" "info" "debug")
     "PORTREEVE_RAW_GUARD" (list (index $s "raw-guard"))

@@ -1,7 +1,7 @@
 //! From a pod to the pod that is held: pure, idempotent, and with every reason at once where it must not be.
 
 mod asked;
-mod container;
+pub(crate) mod container;
 mod place;
 mod rights;
 mod same;

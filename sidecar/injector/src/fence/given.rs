@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Error, Value, json, to_string, to_value};
 
+use crate::inject::container::KEPT_RESOLV_CONF;
 use crate::settings::Settings;
 
 /// What a policy asks of the settings.
@@ -78,6 +79,7 @@ fn resolvers(settings: &Settings) -> Result<String, Error> {
 /// Each variable with the values it may have.
 fn env(settings: &Settings) -> Result<BTreeMap<&'static str, Vec<Value>>, Error> {
     let mut env = BTreeMap::from([
+        ("PORTREEVE_KEPT_RESOLV_CONF", vec![json!(KEPT_RESOLV_CONF)]),
         ("PORTREEVE_FLOW_LOG", vec![to_value(settings.flow_log)?]),
         ("PORTREEVE_LISTEN", vec![json!(format!("127.0.0.1:{}", settings.port))]),
         ("PORTREEVE_LOG", vec![json!("error"), json!("warn"), json!("info"), json!("debug")]),

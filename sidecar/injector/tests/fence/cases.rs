@@ -107,10 +107,20 @@ fn sidecar(cases: &mut Vec<Case>) {
     );
     bad(
         "the platform's text from a ConfigMap",
-        side("env/7", json!({"name": "PORTREEVE_PLATFORM_POLICY", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}})),
+        side("env/8", json!({"name": "PORTREEVE_PLATFORM_POLICY", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}})),
         "PORTREEVE_PLATFORM_POLICY",
     );
-    bad("a namespace that it is not in", side("env/8", json!({"name": "PORTREEVE_NAMESPACE", "value": "bank"})), "PORTREEVE_NAMESPACE");
+    bad("a namespace that it is not in", side("env/9", json!({"name": "PORTREEVE_NAMESPACE", "value": "bank"})), "PORTREEVE_NAMESPACE");
+    bad(
+        "a resolv.conf that apps may write",
+        side("env/4", json!({"name": "PORTREEVE_LOG", "value": "info"})),
+        "lacks PORTREEVE_KEPT_RESOLV_CONF",
+    );
+    bad(
+        "a resolv.conf kept elsewhere",
+        side("env/4", json!({"name": "PORTREEVE_KEPT_RESOLV_CONF", "value": "/etc/portreeve/policies/x"})),
+        "PORTREEVE_KEPT_RESOLV_CONF",
+    );
     bad("not uid 0", side("securityContext/runAsUser", json!(1000)), "securityContext must be");
     bad("a privileged sidecar", side("securityContext/privileged", json!(true)), "securityContext must be");
     bad("a writable root", side("securityContext/readOnlyRootFilesystem", json!(false)), "securityContext must be");
