@@ -22,7 +22,7 @@ pub(super) fn review(reviewer: &Reviewer, request: &Request) -> Answer {
     }
     let mut wanted = came.clone();
     let mut refused = Vec::new();
-    let old = names::list(&request.old, "/spec/ephemeralContainers");
+    let old = &request.old_ephemeral;
     let containers = wanted.pointer_mut("/spec/ephemeralContainers").and_then(Value::as_array_mut);
     // What runs already cannot be changed, and was judged when it came.
     for container in containers.into_iter().flatten().filter(|container| !old.contains(*container)) {
