@@ -295,6 +295,37 @@ fn a_resolv_conf_that_names_nobody_changes_nothing_and_is_said() {
 }
 
 #[test]
+fn what_an_app_writes_into_resolv_conf_is_not_believed_where_the_first_word_is_kept() {
+    let scene = scene();
+    let (server, evil) = (scene.server(SERVERS[0], 0), scene.server(SERVERS[1], 0));
+    evil.a("*.example.com", &["203.0.113.66"], 60);
+    let kept = scene.pod.world().scratch().make_dir("kept", 0o755).join("resolv.conf");
+    scene.pod.set_resolv_conf(&nameservers(&SERVERS[..1]));
+    let mut portreeve = Setup::new(&scene.pod).policy("web.toml", POLICY).option("--kept-resolv-conf", kept.display()).start();
+    // As root of a container does, into whose root the runtime mounts the pod's file.
+    let write = format!("printf 'nameserver {}\\n' >/etc/resolv.conf", SERVERS[1]);
+    let _nothing = scene.pod.command("sh").args(["-c", &write]).output().expect_ok("an app writes");
+    let told = |status: &serde_json::Value| status["last-error"]["what"].as_str().is_some_and(|what| what.contains("is not followed"));
+    let status = portreeve.wait_status("it is told", LIMIT, told);
+    assert_eq!(status["ready"], true);
+    let watcher = scene.pod.watch();
+    for ended in ["not at all", "the worker", "the sidecar"] {
+        match ended {
+            "the worker" => drop(portreeve.kill_worker()),
+            "the sidecar" => {
+                portreeve.kill();
+                portreeve.relaunch();
+            }
+            _ => {}
+        }
+        portreeve.expect_ready(LIMIT);
+        let [to_server, to_evil] = scene.asked([&server, &evil], 5);
+        assert_eq!((to_server, to_evil), (5, 0), "ended: {ended}\n{}", portreeve.log());
+    }
+    assert_eq!(went_to(&watcher, SERVERS[1]), 0, "the other one was asked");
+}
+
+#[test]
 fn a_resolver_with_a_link_local_address_is_asked() {
     let scene = scene();
     let local = "169.254.25.10";

@@ -94,6 +94,10 @@ pub struct RunArgs {
     /// Where the pod's resolvers and search domains are read from
     #[arg(long, value_name = "FILE", env = "PORTREEVE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// Keep there what resolv.conf says at the first start, and go by that alone: for pods whose apps could write the file [default:
+    /// resolv.conf is followed]
+    #[arg(long, value_name = "FILE", env = "PORTREEVE_KEPT_RESOLV_CONF")]
+    pub kept_resolv_conf: Option<PathBuf>,
     /// The control socket; its directory must exist
     #[arg(long, value_name = "PATH", env = "PORTREEVE_CONTROL", default_value = DEFAULT_CONTROL)]
     pub control: PathBuf,

@@ -12,7 +12,7 @@ use policies::Name;
 use crate::bounded;
 
 /// The largest labels file or resolv.conf: a node's whole object is not larger.
-const MOST_BYTES: u64 = 1 << 20;
+pub(crate) const MOST_BYTES: u64 = 1 << 20;
 
 /// Why something of the pod could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,18 @@ pub struct ResolvConf {
 impl ResolvConf {
     /// Reads `path`.
     pub fn read(path: &Path) -> Result<Self, ReadSurroundingsError> {
-        let text = bounded::read(path, MOST_BYTES).map_err(|source| ReadSurroundingsError::ResolvConf { path: path.to_owned(), source })?;
+        Self::parse(path, &Self::text(path)?)
+    }
+
+    /// What stands in `path`.
+    pub(crate) fn text(path: &Path) -> Result<Vec<u8>, ReadSurroundingsError> {
+        bounded::read(path, MOST_BYTES).map_err(|source| ReadSurroundingsError::ResolvConf { path: path.to_owned(), source })
+    }
+
+    /// Understands what stood in `path`.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, ReadSurroundingsError> {
         let parsed =
-            resolv_conf::Config::parse(&text).map_err(|why| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), why })?;
+            resolv_conf::Config::parse(text).map_err(|why| ReadSurroundingsError::ParseResolvConf { path: path.to_owned(), why })?;
         let mut nameservers = Vec::new();
         for server in &parsed.nameservers {
             // An IPv6 zone (fe80::1%eth0) names an interface, which the ruleset could not say: the address alone is used.

@@ -1,5 +1,6 @@
 //! The worker: puts the fence up before anything else, then steps down to its own uid, then answers questions.
 
+mod kept;
 pub mod reload;
 pub mod report;
 pub mod resolvers;
@@ -15,6 +16,7 @@ use nft::{Firewall, InstallError, Log, RawGuard, Sizes};
 use policies::{Pod, Policy, Surroundings};
 use tokio::sync::watch;
 
+use self::kept::KeepResolvConfError;
 use self::reload::{Followed, Reloader};
 use self::report::{Given, Report};
 use self::resolvers::ResolverFile;
@@ -46,6 +48,9 @@ pub enum StartError {
     /// What is known of the pod could not be read.
     #[error("cannot learn about the pod")]
     Surroundings(#[source] ReadSurroundingsError),
+    /// resolv.conf could not be read, or not be kept.
+    #[error("cannot learn about the pod")]
+    Kept(#[source] KeepResolvConfError),
     /// Nobody to ask.
     #[error("no upstream resolver: {0} names none, and --upstream was not given")]
     NoUpstream(String),
@@ -92,7 +97,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     log::start(args.log);
     let started = std::time::Instant::now();
     let prepared = Prepared::new(args).map_err(|error| match error {
-        StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) => Failure::usage(error),
+        StartError::Listen(_) | StartError::NoUpstream(_) | StartError::Surroundings(_) | StartError::Kept(_) => Failure::usage(error),
         // Whoever owns the table goes one day: on a machine that is too busy, a killed predecessor takes longer than was waited for.
         StartError::Establish(EstablishError::Install(InstallError::Owned(_))) => Failure::failed(error),
         _ => Failure::unable(error),
@@ -166,7 +171,10 @@ impl Prepared {
         let policy = first.as_ref().map_or(&nothing, |loaded| &loaded.policy).clone();
         // Where a table stands, this is the first to write to it.
         unowned(|| fence.load(policy.clone()).map_err(|error| StartError::Establish(EstablishError::Install(error))))?;
-        let resolvers = ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf);
+        let resolvers = match args.kept_resolv_conf {
+            Some(_) => ResolverFile::kept(args.resolv_conf.clone(), resolv_conf),
+            None => ResolverFile::new(args.resolv_conf.clone(), !args.upstream.is_empty(), resolv_conf),
+        };
         let told = match args.flow_log {
             FlowLogArg::Off => None,
             _ => Sources::listen(Log::default()).map_or_else(
@@ -279,14 +287,18 @@ fn unowned<R>(mut attempt: impl FnMut() -> Result<R, StartError>) -> Result<R, S
 
 /// resolv.conf, and the resolvers to ask: those of the command line, else its own.
 fn whom_to_ask(args: &RunArgs) -> Result<(ResolvConf, Vec<SocketAddr>), StartError> {
-    let resolv_conf = match ResolvConf::read(&args.resolv_conf) {
+    let read = match &args.kept_resolv_conf {
+        Some(kept) => kept::read(&args.resolv_conf, kept).map_err(StartError::Kept),
+        None => ResolvConf::read(&args.resolv_conf).map_err(StartError::Surroundings),
+    };
+    let resolv_conf = match read {
         Ok(conf) => conf,
         // Only the search list is missed then.
         Err(error) if !args.upstream.is_empty() => {
             tracing::warn!(error = crate::exit::chain(&error), "going on without a search list");
             ResolvConf::default()
         }
-        Err(error) => return Err(StartError::Surroundings(error)),
+        Err(error) => return Err(error),
     };
     let upstreams: Vec<SocketAddr> = match args.upstream.is_empty() {
         true => resolv_conf.nameservers.clone(),

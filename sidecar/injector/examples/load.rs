@@ -9,6 +9,8 @@ mod client;
 #[allow(dead_code, reason = "here only the pods and the reviews around them")]
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
+#[path = "../tests/support/image.rs"]
+mod image;
 #[path = "../tests/support/memory.rs"]
 mod memory;
 
@@ -77,6 +79,7 @@ async fn main() {
     command.arg("serve").arg("--ca").arg(dir.path()).arg("--platform-policy").arg(dir.path().join("platform.toml"));
     command.args(["--listen", "127.0.0.1", "--certificate-lifetime", "6s", "--drain-pause", "0s"]);
     command.args(["--port", &port.to_string(), "--metrics-port", &free_port().to_string()]);
+    command.envs(image::environment());
     let server = Server(command.spawn().unwrap());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     while std::net::TcpStream::connect(address).is_err() {
@@ -98,7 +101,7 @@ async fn main() {
     println!("p50 {:?}, p99 {:?}, p99.9 {:?}, longest {:?}", at(500), at(990), at(999), times[times.len() - 1]);
     println!("after: {}", server.memory());
     for (what, body) in memory::hostile_reviews() {
-        let (mut client, _) = Client::connect(address, &[&ca.certificate], Http::One).await.unwrap();
+        let (mut client, _) = Client::connect(address, &[&ca.certificate], Http::Two).await.unwrap();
         let start = Instant::now();
         let (status, _) = client.ask("/pods", body).await.unwrap();
         println!("{what}: {} after {:?}; {}", status.as_u16(), start.elapsed(), server.memory());

@@ -18,7 +18,7 @@ pub enum Command {
     Serve(Box<crate::serve::ServeArgs>),
     /// Inject without a cluster: manifests in, manifests out; exit 1 if one is refused
     Inject(crate::offline::InjectArgs),
-    /// Print a new CA as a Secret, for `kubectl create -f -`
+    /// Print the injector's namespace and a new CA as a Secret in it, for `kubectl create -f -`
     Ca(crate::ca::CaArgs),
     /// Print all that the cluster needs, for `kubectl apply -f -`
     Install(crate::install::InstallArgs),

@@ -1,7 +1,7 @@
 //! From a pod to the pod that is held: pure, idempotent, and with every reason at once where it must not be.
 
 mod asked;
-mod container;
+pub(crate) mod container;
 mod place;
 mod rights;
 mod same;
@@ -96,6 +96,14 @@ pub fn inject(settings: &Settings, context: &Context<'_>, pod: &Value) -> Decisi
         return Decision::LeftAlone { why: LeftAlone::CannotBeHeld, warnings };
     }
     warnings.extend(asked.warnings);
+    let asked_instead = settings.resolvers_in(namespace);
+    let named = refusals::fence::named_resolvers(pod);
+    if !asked_instead.is_empty() && !named.is_empty() {
+        let (named, instead) = (named.join(", "), asked_instead.join(", "));
+        warnings.push(format!(
+            "spec.dnsConfig.nameservers {named}: has no effect: the platform's settings have every sidecar of {namespace} ask {instead}"
+        ));
+    }
     Decision::Held { pod: held(settings, context, pod, &asked.policies), warnings }
 }
 

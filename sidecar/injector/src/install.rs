@@ -3,7 +3,7 @@
 mod chosen;
 mod deployment;
 mod openshift;
-mod platform;
+pub(crate) mod platform;
 mod webhooks;
 
 use std::fmt::Write as _;
@@ -153,11 +153,16 @@ impl Plan {
         Ok(Plan { settings, ca, namespace: args.namespace.clone(), injector_image: args.injector_image.clone(), openshift: args.openshift })
     }
 
+    /// The settings as the ConfigMap has them.
+    fn settings_text(&self) -> Result<String, InstallError> {
+        Ok(toml::to_string(&self.settings)?)
+    }
+
     /// Every object, in the order in which it can be applied: the webhooks come after what answers them.
     pub fn objects(&self) -> Result<Vec<Value>, InstallError> {
         let bundle = STANDARD.encode(self.ca.trim().to_owned() + "\n");
         let mut objects = platform::objects(self)?;
-        objects.extend(deployment::objects(self));
+        objects.extend(deployment::objects(self)?);
         if self.openshift {
             objects.extend(openshift::objects());
         }

@@ -2,8 +2,9 @@
 
 mod baseline;
 mod capabilities;
-mod fence;
+pub(crate) mod fence;
 mod profiles;
+mod restricted;
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::inject::Context;
 use crate::names::{self, CONTAINER};
-use crate::settings::Settings;
+use crate::settings::{PodSecurity, Settings};
 
 /// The most containers of a kind. Each gets its rights written out, so that without a bound a short text would make a long one.
 const MOST_CONTAINERS: usize = 256;
@@ -35,6 +36,8 @@ pub enum Reason {
     SharedProcesses,
     /// Pod Security baseline refuses it.
     Baseline,
+    /// Pod Security restricted refuses it, which the settings hold.
+    Restricted,
     /// NET_RAW is asked for by name.
     NetRaw,
     /// A mesh fences by init container.
@@ -47,6 +50,8 @@ pub enum Reason {
     Name,
     /// A container listens on a port of the sidecar.
     Port,
+    /// The pod names whom the sidecar would ask and believe.
+    Resolver,
 }
 
 impl Reason {
@@ -61,12 +66,14 @@ impl Reason {
             Self::Windows => "windows",
             Self::SharedProcesses => "shared-processes",
             Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
             Self::NetRaw => "net-raw",
             Self::Mesh => "mesh",
             Self::Uid => "uid",
             Self::Volume => "volume",
             Self::Name => "name",
             Self::Port => "port",
+            Self::Resolver => "resolver",
         }
     }
 }
@@ -153,8 +160,11 @@ pub(crate) fn shape(pod: &Value) -> Result<(), Refusal> {
 pub(crate) fn of_pod(settings: &Settings, context: &Context<'_>, pod: &Value) -> Vec<Refusal> {
     let mut refused = Vec::new();
     fence::of_namespace(context, &mut refused);
-    fence::of_pod(settings, pod, &mut refused);
+    fence::of_pod(settings, context.namespace, pod, &mut refused);
     baseline::of_pod(pod, &mut refused);
+    if settings.pod_security == PodSecurity::Restricted {
+        restricted::of_pod(pod, &mut refused);
+    }
     let kinds = [("containers", "container"), ("initContainers", "init container"), ("ephemeralContainers", "ephemeral container")];
     for (key, kind) in kinds {
         for container in names::list(pod, &format!("/spec/{key}")) {
@@ -162,15 +172,18 @@ pub(crate) fn of_pod(settings: &Settings, context: &Context<'_>, pod: &Value) ->
             if key == "initContainers" && names::name_of(container) == CONTAINER {
                 continue;
             }
-            of_container(settings, App { kind, container }, &mut refused);
+            of_container(settings, pod, App { kind, container }, &mut refused);
         }
     }
     refused
 }
 
-/// Everything that speaks against one container.
-pub(crate) fn of_container(settings: &Settings, app: App<'_>, refused: &mut Vec<Refusal>) {
+/// Everything that speaks against one container of the pod.
+pub(crate) fn of_container(settings: &Settings, pod: &Value, app: App<'_>, refused: &mut Vec<Refusal>) {
     fence::of_container(settings, app, refused);
     capabilities::of_container(app, refused);
     baseline::of_container(app, refused);
+    if settings.pod_security == PodSecurity::Restricted {
+        restricted::of_container(pod, app, refused);
+    }
 }

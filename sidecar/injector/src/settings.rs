@@ -23,7 +23,7 @@ pub struct Settings {
     pub opt_out: bool,
     /// What becomes of a pod that undoes the fence: refused, or admitted with a warning.
     pub unsafe_pods: UnsafePods,
-    /// The Pod Security level that the fence policy holds for every container but the sidecar.
+    /// The Pod Security level that webhook and fence policy hold for every container but the sidecar.
     pub pod_security: PodSecurity,
     /// The sidecar's DNS port. Away from 15000–15090 and 4140–4191, the meshes'.
     #[serde(deserialize_with = "strict::port")]
@@ -31,6 +31,9 @@ pub struct Settings {
     /// The uid the sidecar goes to; no container of the pod may have it.
     #[serde(deserialize_with = "strict::uid")]
     pub uid: u32,
+    /// The name servers that every sidecar asks, whatever the pod says of its own; none: those that the kubelet gives the pod.
+    #[serde(deserialize_with = "strict::resolvers")]
+    pub resolvers: Vec<String>,
     /// The port of `/metrics`, `/readyz` and `/livez` in each pod; none, written as 0: not served.
     #[serde(with = "none_is_zero")]
     pub metrics_port: Option<u16>,
@@ -57,6 +60,7 @@ impl Default for Settings {
             pod_security: PodSecurity::Baseline,
             port: 5453,
             uid: 5453,
+            resolvers: Vec::new(),
             metrics_port: Some(9464),
             raw_guard: RawGuard::Prefer,
             flow_log: FlowLog::Stdout,
@@ -167,6 +171,9 @@ pub struct NamespaceSettings {
     pub opt_out: Option<bool>,
     /// What becomes of unsafe pods there.
     pub unsafe_pods: Option<UnsafePods>,
+    /// The name servers that sidecars ask there; an empty list: those that the kubelet gives the pod.
+    #[serde(deserialize_with = "strict::own_resolvers")]
+    pub resolvers: Option<Vec<String>>,
 }
 
 /// Reads the name of an image.
@@ -182,11 +189,33 @@ pub fn image(text: &str) -> Result<String, String> {
 
 /// What a type lets and the fence does not.
 mod strict {
+    use std::net::{IpAddr, SocketAddr};
+
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
     pub(super) fn image<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
         super::image(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+
+    /// As the sidecar's `--upstream` reads them: IP or IP:PORT.
+    pub(super) fn resolvers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        let resolvers = Vec::<String>::deserialize(from)?;
+        match resolvers.iter().find(|text| !is_resolver(text)) {
+            Some(wrong) => {
+                Err(D::Error::custom(format!("{wrong:?} is no resolver; write an address: 10.96.0.10, or with a port 10.96.0.10:53")))
+            }
+            None => Ok(resolvers),
+        }
+    }
+
+    pub(super) fn own_resolvers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+        resolvers(from).map(Some)
+    }
+
+    fn is_resolver(text: &str) -> bool {
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse::<SocketAddr>());
+        address.is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified() && !address.ip().is_multicast())
     }
 
     pub(super) fn port<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
@@ -228,6 +257,11 @@ impl Settings {
         self.namespace.get(namespace).and_then(|own| own.resources.as_ref()).unwrap_or(&self.resources)
     }
 
+    /// The name servers that sidecars ask in a namespace; empty: those that the kubelet gives the pod.
+    pub fn resolvers_in(&self, namespace: &str) -> &[String] {
+        self.namespace.get(namespace).and_then(|own| own.resolvers.as_ref()).unwrap_or(&self.resolvers)
+    }
+
     /// Whether the opt-out label counts in a namespace.
     pub fn opt_out_in(&self, namespace: &str) -> bool {
         self.namespace.get(namespace).and_then(|own| own.opt_out).unwrap_or(self.opt_out)
@@ -249,5 +283,20 @@ mod tests {
         assert_eq!(off.metrics_port, None);
         assert_eq!(Settings::parse(&toml::to_string(&off).unwrap()).unwrap(), off);
         assert_eq!(Settings::parse("").unwrap().metrics_port, Some(9464));
+    }
+
+    #[test]
+    fn a_resolver_is_an_address_and_a_namespace_may_have_its_own_or_none() {
+        let settings = Settings::parse(
+            "resolvers = [\"10.96.0.10\", \"[2001:db8::53]:5353\"]\n[namespace.shop]\nresolvers = []\n[namespace.bank]\nopt-out = true",
+        )
+        .unwrap();
+        assert_eq!(Settings::parse(&toml::to_string(&settings).unwrap()).unwrap(), settings);
+        assert_eq!((settings.resolvers_in("shop").len(), settings.resolvers_in("bank").len()), (0, 2));
+        for wrong in ["dns.example.com", "", "10.96.0.10:0", "0.0.0.0", "224.0.0.251", "10.96.0.10,10.96.0.11"] {
+            let error = Settings::parse(&format!("resolvers = [{wrong:?}]")).unwrap_err().to_string();
+            assert!(error.contains("is no resolver"), "{wrong}: {error}");
+            assert!(Settings::parse(&format!("[namespace.shop]\nresolvers = [{wrong:?}]")).is_err(), "{wrong}");
+        }
     }
 }

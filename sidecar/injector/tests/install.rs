@@ -61,6 +61,28 @@ fn options_reach_the_objects() {
 }
 
 #[test]
+fn the_first_ca_brings_the_namespace_as_install_has_it_and_the_next_one_does_not() {
+    let printed = |args: &[&str]| -> Vec<serde_json::Value> {
+        let (code, printed, complaint) = told(Command::new(env!("CARGO_BIN_EXE_portreeve-injector")).args(args).output().unwrap());
+        assert_eq!((code, complaint.as_str()), (Some(0), ""));
+        serde_saphyr::from_multiple(&printed).unwrap()
+    };
+    let mut first = printed(&["ca", "--namespace=guards"]);
+    let kinds: Vec<_> = first.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Namespace", "Secret"], "create makes them in this order");
+    let installed: Vec<serde_json::Value> = serde_saphyr::from_multiple(&install(CERTIFICATE, &["--namespace=guards"]).1).unwrap();
+    let annotations = first[0]["metadata"].as_object_mut().unwrap().remove("annotations").unwrap();
+    assert_eq!(first[0], installed[0], "apply has nothing to change");
+    let applied = annotations["kubectl.kubernetes.io/last-applied-configuration"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(applied).unwrap(), installed[0], "and nothing to warn of");
+    let secret = &first[1];
+    assert_eq!((&secret["metadata"]["namespace"], &secret["metadata"]["name"]), (&"guards".into(), &"portreeve-ca".into()));
+    assert!(secret["data"]["tls.crt"].is_string() && secret["data"]["tls.key"].is_string());
+    let next = printed(&["ca", "--next"]);
+    assert_eq!((next.len(), &next[0]["kind"], next[0]["data"]["next.key"].is_string()), (1, &"Secret".into(), true));
+}
+
+#[test]
 fn the_deployment_and_the_webhooks_speak_to_the_server_as_it_is() {
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&install(CERTIFICATE, &[]).1).unwrap();
     let find = |kind: &str| documents.iter().find(|it| it["kind"] == kind).unwrap();

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use injector::install::{Plan, UninstallArgs, default_injector_image, removed, yaml};
 use injector::settings::Settings;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 const NAMESPACE: &str = "guards";
@@ -20,9 +21,10 @@ const VERSIONS: [&str; 3] = ["1.30", "1.34", "1.37"];
 const SETTINGS: [&str; 4] = [
     "",
     "namespaces = \"all\"\nexcluded-namespaces = [\"infra\", \"on\"]\nopt-out = true\npod-security = \"restricted\"\nmetrics-port = 0\n\
-     image-pull-policy = \"Always\"\nimage = \"registry.example:5000/p@sha256:0a\"\nmore-images = [\"registry.example/p:1\"]",
-    "unsafe-pods = \"warn\"\nraw-guard = \"require\"\nflow-log = \"off\"\nport = 5300\nuid = 70000\n\
-     [namespace.shop]\nopt-out = true\nunsafe-pods = \"refuse\"\n[namespace.123]\nunsafe-pods = \"refuse\"",
+     image-pull-policy = \"Always\"\nimage = \"registry.example:5000/p@sha256:0a\"\nmore-images = [\"registry.example/p:1\"]\n\
+     resolvers = [\"10.96.0.10\", \"[2001:db8::53]:53\"]",
+    "resolvers = [\"10.96.0.10\"]\nunsafe-pods = \"warn\"\nraw-guard = \"require\"\nflow-log = \"off\"\nport = 5300\nuid = 70000\n\
+     [namespace.shop]\nopt-out = true\nunsafe-pods = \"refuse\"\nresolvers = [\"169.254.20.10\", \"10.1.1.1\"]\n[namespace.123]\nunsafe-pods = \"refuse\"\nresolvers = []",
     "opt-out = true\n[resources]\ncpu-request = \"5m\"\ncpu-limit = \"2\"\nmemory-request = \"16Mi\"\nmemory-limit = \"1e3\"\n\
      [namespace.bank]\nopt-out = false\nunsafe-pods = \"warn\"\n\
      [namespace.bank.resources]\ncpu-request = \"1\"\ncpu-limit = \"1\"\nmemory-request = \"32Mi\"\nmemory-limit = \"32Mi\"",
@@ -66,11 +68,16 @@ fn question(values: &[Value], wrong: &[Value], yaml: &[String]) -> Value {
     })
 }
 
-/// The objects by kind and name, the settings as what they say: the two write TOML in their own ways.
+/// The objects by kind and name, the settings as what they say: the two write TOML in their own ways, and so have their own checksums of it.
 fn normalised(objects: &[Value]) -> BTreeMap<String, Value> {
     let mut normal = BTreeMap::new();
+    let settings = objects.iter().find_map(|object| object.pointer("/data/settings.toml")?.as_str()).unwrap();
+    let sum: String = Sha256::digest(settings).iter().map(|byte| format!("{byte:02x}")).collect();
     for object in objects {
         let mut object = object.clone();
+        if let Some(checksum) = object.pointer_mut("/spec/template/metadata/annotations/checksum~1settings") {
+            *checksum = json!(if *checksum == sum { "of the settings" } else { "of something else" });
+        }
         if let Some(text) = object.pointer("/data/settings.toml").and_then(Value::as_str) {
             object["data"]["settings.toml"] = serde_json::to_value(Settings::parse(text).unwrap()).unwrap();
         }
@@ -88,7 +95,9 @@ fn list(value: &Value) -> Vec<Value> {
 fn the_chart_says_what_install_prints() {
     let pairs: Vec<(&str, bool)> = SETTINGS.iter().flat_map(|toml| [(*toml, false), (*toml, true)]).collect();
     let objects: Vec<Vec<Value>> = pairs.iter().map(|(toml, openshift)| plan(toml, *openshift).objects().unwrap()).collect();
-    let printed: Vec<String> = objects.iter().map(|objects| yaml(objects).unwrap()).collect();
+    let mut printed: Vec<String> = objects.iter().map(|objects| yaml(objects).unwrap()).collect();
+    let first = injector::ca::CaArgs { namespace: NAMESPACE.to_owned(), next: false };
+    printed.push(injector::ca::manifest(&injector::ca::make(std::time::SystemTime::now()).unwrap(), &first).unwrap());
     let values: Vec<Value> = pairs
         .iter()
         .map(|(toml, openshift)| {
@@ -117,6 +126,20 @@ fn the_chart_says_what_install_prints() {
         let more: Vec<&String> = rendered.keys().filter(|name| !meant.contains_key(*name)).collect();
         assert!(more.is_empty(), "only the chart has {more:?}");
     }
+}
+
+#[test]
+fn other_settings_make_new_pods_of_the_injector() {
+    let pods = |toml: &str| -> Vec<Value> {
+        let objects = plan(toml, false).objects().unwrap();
+        assert_eq!(
+            normalised(&objects)["Deployment portreeve-injector"]["spec"]["template"]["metadata"]["annotations"]["checksum/settings"],
+            "of the settings"
+        );
+        objects.iter().filter(|object| object["kind"] == "Deployment").map(|object| object["spec"]["template"].clone()).collect()
+    };
+    assert_eq!(pods(""), pods("port = 5453"));
+    assert_ne!(pods(""), pods("port = 5300"));
 }
 
 #[test]

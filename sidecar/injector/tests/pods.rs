@@ -75,7 +75,8 @@ fn the_sidecar_is_first_alone_and_as_it_would_be_made_whatever_is_changed_in_it(
         changed.push(twice);
         let mut last = wanted.clone();
         last["spec"]["initContainers"].as_array_mut().unwrap().push(serde_json::json!({"name": "z", "image": "z",
-            "securityContext": {"capabilities": {"drop": ["ALL"]}}}));
+            "securityContext": {"allowPrivilegeEscalation": false, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"},
+                "capabilities": {"drop": ["ALL"]}}}));
         last["spec"]["initContainers"].as_array_mut().unwrap().rotate_left(1);
         let moved = case.review(&last).apply(&last);
         assert_eq!(moved["spec"]["initContainers"][0], sidecar, "{}: moved to the first place", case.name);

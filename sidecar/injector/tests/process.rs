@@ -32,8 +32,8 @@ fn ca_prints_a_secret_with_a_new_ca_of_ten_years() {
     let said = ca(&[]);
     assert!(said.status.success());
     let manifest = String::from_utf8(said.stdout).unwrap();
-    let head = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: portreeve-ca\n  namespace: portreeve-system\n";
-    assert!(manifest.starts_with(head), "{manifest}");
+    let head = "\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: portreeve-ca\n  namespace: portreeve-system\n";
+    assert!(manifest.contains(head), "{manifest}");
     assert!(manifest.contains("\ntype: kubernetes.io/tls\ndata:\n"));
     assert!(field(&manifest, "tls.key").starts_with("-----BEGIN PRIVATE KEY-----\n"));
     let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,9 @@ pub enum FollowResolvConfError {
     /// It cannot be read or understood.
     #[error("the resolvers stay as they are: {0}")]
     Read(String),
+    /// It says something else than at the first start, which counts.
+    #[error("{} says something else than when the pod started, which is not followed: some container of the pod has written it", .0.display())]
+    Kept(PathBuf),
     /// It names nobody to ask.
     #[error("the resolvers stay as they are: {} names none", .0.display())]
     NoNameserver(PathBuf),
@@ -23,6 +26,8 @@ pub struct ResolverFile {
     path: PathBuf,
     /// The resolvers came from the command line: of the file only the search list counts.
     given: bool,
+    /// What was said first counts: a change is told and not followed.
+    kept: bool,
     in_force: ResolvConf,
     /// The last complaint: said once, not at every look.
     complaint: Option<FollowResolvConfError>,
@@ -36,7 +41,12 @@ type Stamp = (u64, u64, u64, i64, i64);
 impl ResolverFile {
     /// Follows `path`, of which `in_force` was read at the start. `given`: the resolvers are the command line's, whatever it says.
     pub fn new(path: PathBuf, given: bool, in_force: ResolvConf) -> Self {
-        ResolverFile { path, given, in_force, complaint: None, stamp: None }
+        ResolverFile { path, given, kept: false, in_force, complaint: None, stamp: None }
+    }
+
+    /// Looks at `path` to tell that it was changed: `first` is what was read before any app ran, and stays.
+    pub fn kept(path: PathBuf, first: ResolvConf) -> Self {
+        ResolverFile { path, given: false, kept: true, in_force: first, complaint: None, stamp: None }
     }
 
     /// Whether the file may say something else than at the last look: written in place, renamed over or mounted anew. Cheap, as it is asked
@@ -77,6 +87,9 @@ impl ResolverFile {
     fn read(&self) -> Result<ResolvConf, FollowResolvConfError> {
         let told = |error: ReadSurroundingsError| FollowResolvConfError::Read(crate::exit::chain(&error));
         let conf = ResolvConf::read(&self.path).map_err(told)?;
+        if self.kept && conf != self.in_force {
+            return Err(FollowResolvConfError::Kept(self.path.clone()));
+        }
         match conf.nameservers.is_empty() && !self.given {
             true => Err(FollowResolvConfError::NoNameserver(self.path.clone())),
             false => Ok(conf),
@@ -169,6 +182,21 @@ mod tests {
         scene.write("search b.example\n");
         let found = scene.file.look().unwrap().unwrap();
         assert_eq!((scene.file.upstreams(&found), found.search.len()), (None, 1));
+    }
+
+    #[test]
+    fn of_what_was_kept_a_change_is_told_once_and_never_followed() {
+        let mut scene = scene(false);
+        scene.file = ResolverFile::kept(scene.path.clone(), ResolvConf::read(&scene.path).unwrap());
+        assert_eq!(scene.file.look(), None);
+        for text in ["nameserver 203.0.113.9\nsearch a.example\n", "nameserver 10.96.0.10\nsearch svc.evil.example\n", "search a.example\n"]
+        {
+            scene.write(text);
+            assert_eq!(scene.file.look(), Some(Err(FollowResolvConfError::Kept(scene.path.clone()))), "{text:?}");
+            assert_eq!(scene.file.look(), None, "{text:?}");
+            scene.write("nameserver 10.96.0.10\nsearch a.example\n");
+            assert_eq!(scene.file.look(), None);
+        }
     }
 
     #[test]

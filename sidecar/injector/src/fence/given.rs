@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Error, Value, json, to_string, to_value};
 
+use crate::inject::container::KEPT_RESOLV_CONF;
 use crate::settings::Settings;
 
 /// What a policy asks of the settings.
@@ -17,6 +18,8 @@ pub(super) enum Need {
     Env,
     /// The sidecar's uid.
     Uid,
+    /// The resolvers that the sidecar must ask, as its variable has them; an empty text where it asks the pod's.
+    Resolvers,
     /// Pods that say no are left alone, where they may.
     OptOut,
 }
@@ -29,6 +32,7 @@ pub(super) fn variables(settings: &Settings, needs: &[Need]) -> Result<Vec<Value
             Need::Images => ("images", to_string(&images(settings))?),
             Need::Env => ("env", to_string(&env(settings)?)?),
             Need::Uid => ("uid", settings.uid.to_string()),
+            Need::Resolvers => ("resolvers", resolvers(settings)?),
             Need::OptOut => continue,
         };
         variables.push(json!({"name": name, "expression": expression}));
@@ -61,9 +65,21 @@ fn images(settings: &Settings) -> Vec<&String> {
     std::iter::once(&settings.image).chain(&settings.more_images).collect()
 }
 
+fn resolvers(settings: &Settings) -> Result<String, Error> {
+    let general = to_string(&settings.resolvers.join(","))?;
+    let own = settings.namespace.iter().filter_map(|(name, own)| Some((name, own.resolvers.as_ref()?.join(","))));
+    let own: BTreeMap<&String, String> = own.collect();
+    if own.is_empty() {
+        return Ok(general);
+    }
+    let own = to_string(&own)?;
+    Ok(format!("request.namespace in {own} ? {own}[request.namespace] : {general}"))
+}
+
 /// Each variable with the values it may have.
 fn env(settings: &Settings) -> Result<BTreeMap<&'static str, Vec<Value>>, Error> {
     let mut env = BTreeMap::from([
+        ("PORTREEVE_KEPT_RESOLV_CONF", vec![json!(KEPT_RESOLV_CONF)]),
         ("PORTREEVE_FLOW_LOG", vec![to_value(settings.flow_log)?]),
         ("PORTREEVE_LISTEN", vec![json!(format!("127.0.0.1:{}", settings.port))]),
         ("PORTREEVE_LOG", vec![json!("error"), json!("warn"), json!("info"), json!("debug")]),

@@ -66,6 +66,9 @@ pub(super) fn container(settings: &Settings, context: &Context<'_>, policies: &[
 /// AF_XDP slots of the raw guard, which the sidecar does not take yet.
 const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"];
 
+/// Where the sidecar keeps whom the kubelet named: in its own volume, which lives as long as the pod.
+pub(crate) const KEPT_RESOLV_CONF: &str = "/run/portreeve/resolv.conf";
+
 fn env(settings: &Settings, context: &Context<'_>, policies: &[String]) -> Vec<Value> {
     let said = |name: &str, value: String| json!({"name": name, "value": value});
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
@@ -85,6 +88,8 @@ fn env(settings: &Settings, context: &Context<'_>, policies: &[String]) -> Vec<V
         said("PORTREEVE_LABELS", volumes::LABELS_FILE.to_owned()),
         said("PORTREEVE_LISTEN", format!("127.0.0.1:{}", settings.port)),
         said("PORTREEVE_UID", settings.uid.to_string()),
+        // Every container of the pod has resolv.conf, and root of one may write it.
+        said("PORTREEVE_KEPT_RESOLV_CONF", KEPT_RESOLV_CONF.to_owned()),
         said("PORTREEVE_RAW_GUARD", guard.to_owned()),
         said("PORTREEVE_FLOW_LOG", log.to_owned()),
         field("PORTREEVE_NAMESPACE", "metadata.namespace"),
@@ -93,6 +98,10 @@ fn env(settings: &Settings, context: &Context<'_>, policies: &[String]) -> Vec<V
         field("PORTREEVE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
         field("PORTREEVE_HOST_IPS", "status.hostIPs"),
     ];
+    let resolvers = settings.resolvers_in(context.namespace);
+    if !resolvers.is_empty() {
+        env.push(said("PORTREEVE_UPSTREAM", resolvers.join(",")));
+    }
     if let Some(port) = settings.metrics_port {
         // Not [::], which would be both families: on a node without IPv6 the sidecar could not listen there, and would not start.
         env.push(said("PORTREEVE_METRICS", format!("0.0.0.0:{port}")));

@@ -87,6 +87,7 @@ fn known() -> Result<Table, ChooseError> {
         resources: Some(defaults.resources.clone()),
         opt_out: Some(defaults.opt_out),
         unsafe_pods: Some(defaults.unsafe_pods),
+        resolvers: Some(defaults.resolvers.clone()),
     };
     Table::try_from(Settings { namespace: [("*".to_owned(), own)].into(), ..defaults }).map_err(ChooseError::List)
 }

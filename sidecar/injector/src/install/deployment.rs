@@ -1,9 +1,10 @@
 //! The injector's Deployment, its budget and its Service.
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::Plan;
 use super::platform::labels;
+use super::{InstallError, Plan};
 
 /// The webhook's port and the one of `/metrics`, `/readyz` and `/livez`.
 const HTTPS: u16 = 8443;
@@ -11,7 +12,10 @@ const METRICS: u16 = 9465;
 /// Nobody's: the injector needs no file of its own. OpenShift gives each namespace a range instead.
 const UID: u32 = 65532;
 
-pub(super) fn objects(plan: &Plan) -> Vec<Value> {
+pub(super) fn objects(plan: &Plan) -> Result<Vec<Value>, InstallError> {
+    // Other settings make other pods: the admission policies have them at once, and a mounted ConfigMap comes up to two minutes later.
+    let checksum: String = Sha256::digest(plan.settings_text()?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let annotations = json!({"checksum/settings": checksum});
     let selector = json!({"matchLabels": {"app.kubernetes.io/name": "portreeve-injector"}});
     let metadata = json!({"name": "portreeve-injector", "namespace": plan.namespace, "labels": labels()});
     let deployment = json!({
@@ -23,7 +27,7 @@ pub(super) fn objects(plan: &Plan) -> Vec<Value> {
             "selector": selector,
             // Never fewer than two that answer: with none, no pod of a held namespace starts.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {"metadata": {"labels": labels()}, "spec": pod(plan, &selector)},
+            "template": {"metadata": {"labels": labels(), "annotations": annotations}, "spec": pod(plan, &selector)},
         },
     });
     let budget = json!({
@@ -45,7 +49,7 @@ pub(super) fn objects(plan: &Plan) -> Vec<Value> {
             ],
         },
     });
-    vec![deployment, budget, service]
+    Ok(vec![deployment, budget, service])
 }
 
 fn pod(plan: &Plan, selector: &Value) -> Value {

@@ -9,18 +9,23 @@ pub(super) fn labels() -> Value {
     json!({"app.kubernetes.io/name": "portreeve-injector", "app.kubernetes.io/part-of": "portreeve"})
 }
 
+/// The injector's namespace, as `ca` makes it and `install` goes on with it.
+pub(crate) fn namespace(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {
+            "app.kubernetes.io/part-of": "portreeve",
+            "pod-security.kubernetes.io/enforce": "restricted",
+        }},
+    })
+}
+
 pub(super) fn objects(plan: &Plan) -> Result<Vec<Value>, InstallError> {
     let namespace = &plan.namespace;
-    let settings = toml::to_string(&plan.settings)?;
+    let settings = plan.settings_text()?;
     Ok(vec![
-        json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": namespace, "labels": {
-                "app.kubernetes.io/part-of": "portreeve",
-                "pod-security.kubernetes.io/enforce": "restricted",
-            }},
-        }),
+        self::namespace(namespace),
         json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",

@@ -48,9 +48,7 @@ const MESHES: &[Mesh] = &[
 
 /// Of one container.
 pub(super) fn of_container(app: App<'_>, refused: &mut Vec<Refusal>) {
-    let added: Vec<&str> = names::list(app.container, "/securityContext/capabilities/add").iter().filter_map(Value::as_str).collect();
-    let beyond: Vec<&str> =
-        added.into_iter().filter(|added| !PERMITTED.iter().any(|permitted| permitted.eq_ignore_ascii_case(added))).collect();
+    let beyond: Vec<&str> = added(app.container).filter(|added| !is_permitted(added)).collect();
     if beyond.is_empty() {
         return;
     }
@@ -70,6 +68,19 @@ pub(super) fn of_container(app: App<'_>, refused: &mut Vec<Refusal>) {
         let why = format!("is more than Pod Security baseline permits; take it out, or choose from {}", PERMITTED.join(", "));
         refused.push(app.refusal(Reason::Baseline, format!("securityContext.capabilities.add {}", others.join(", ")), why));
     }
+}
+
+/// Those it adds that baseline permits: what is judged beyond baseline.
+pub(super) fn permitted_of(container: &Value) -> impl Iterator<Item = &str> {
+    added(container).filter(|added| is_permitted(added))
+}
+
+fn added(container: &Value) -> impl Iterator<Item = &str> {
+    names::list(container, "/securityContext/capabilities/add").iter().filter_map(Value::as_str)
+}
+
+fn is_permitted(capability: &str) -> bool {
+    PERMITTED.iter().any(|permitted| permitted.eq_ignore_ascii_case(capability))
 }
 
 fn bare(capability: &str) -> &str {

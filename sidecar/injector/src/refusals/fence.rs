@@ -21,7 +21,7 @@ pub(super) fn of_namespace(context: &Context<'_>, refused: &mut Vec<Refusal>) {
 }
 
 /// Of the pod as a whole.
-pub(super) fn of_pod(settings: &Settings, pod: &Value, refused: &mut Vec<Refusal>) {
+pub(super) fn of_pod(settings: &Settings, namespace: &str, pod: &Value, refused: &mut Vec<Refusal>) {
     let is_set = |field: &str| pod.pointer(&format!("/spec/{field}")).and_then(Value::as_bool) == Some(true);
     if is_set("hostNetwork") {
         let why = "the pod has the node's network, where its rules would be the node's; take it out, or run the pod in a namespace that is not held";
@@ -46,6 +46,16 @@ pub(super) fn of_pod(settings: &Settings, pod: &Value, refused: &mut Vec<Refusal
     if is_our_uid(settings, pod.pointer("/spec/securityContext/runAsUser")) {
         refused.push(Refusal::pod(Reason::Uid, format!("spec.securityContext.runAsUser: {}", settings.uid), uid_remedy()));
     }
+    let resolvers = named_resolvers(pod);
+    if !resolvers.is_empty() && settings.resolvers_in(namespace).is_empty() {
+        let why = "the sidecar would take its word for the address of every permitted name; take it out, or the platform sets whom all ask, `resolvers`";
+        refused.push(Refusal::pod(Reason::Resolver, format!("spec.dnsConfig.nameservers {}", resolvers.join(", ")), why));
+    }
+}
+
+/// Whom the pod names itself.
+pub(crate) fn named_resolvers(pod: &Value) -> Vec<&str> {
+    names::list(pod, "/spec/dnsConfig/nameservers").iter().filter_map(Value::as_str).collect()
 }
 
 /// Of one container.

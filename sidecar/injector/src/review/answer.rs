@@ -1,8 +1,11 @@
 //! The answer as the API server reads it, within what kubectl shows well.
 
+use std::fmt;
+use std::io;
+
 use base64::engine::general_purpose::STANDARD;
-use base64::write::EncoderStringWriter;
-use serde::Serialize;
+use base64::write::EncoderWriter;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{Reviewed, Verdict};
@@ -50,13 +53,12 @@ impl Answer {
             };
             json!({"status": "Failure", "code": code, "reason": reason, "message": cut_lines(&message, MOST_MESSAGE)})
         });
-        let encoded = (!patch.is_empty()).then(|| encoded(&patch));
-        drop(patch);
+        let patch = (!patch.is_empty()).then_some(Encoded(&patch));
         let response = Response {
             uid,
             allowed: status.is_none(),
-            patch_type: encoded.is_some().then_some("JSONPatch"),
-            patch: encoded,
+            patch_type: patch.is_some().then_some("JSONPatch"),
+            patch,
             status,
             warnings: within(warnings),
         };
@@ -66,12 +68,36 @@ impl Answer {
     }
 }
 
-/// The operations as they travel, encoded as they are written: the text in between would be one more copy.
-fn encoded(patch: &[Value]) -> String {
-    let mut writer = EncoderStringWriter::new(&STANDARD);
-    // A String takes whatever is written to it, and values have a form in JSON.
-    let _ = serde_json::to_writer(&mut writer, patch);
-    writer.into_inner()
+/// The operations as they travel, encoded into the answer as they are written: any text in between would be one more copy.
+struct Encoded<'a>(&'a [Value]);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut writer = EncoderWriter::new(Into(f), &STANDARD);
+        serde_json::to_writer(&mut writer, self.0).map_err(|_| fmt::Error)?;
+        writer.finish().map(drop).map_err(|_| fmt::Error)
+    }
+}
+
+impl Serialize for Encoded<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// Bytes of base64, which are text, into a formatter.
+struct Into<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl io::Write for Into<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Written from where its parts are: values in between would be copies of a patch as large as its pod.
@@ -91,7 +117,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
+    patch: Option<Encoded<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -8,7 +8,7 @@ use super::{Reviewer, patched};
 use crate::inject::drop_net_raw;
 use crate::names::{self, CONTAINER};
 use crate::refusals::{self, App, Refusal};
-use crate::settings::UnsafePods;
+use crate::settings::{PodSecurity, UnsafePods};
 
 /// Judges the containers that were not there before, and takes NET_RAW from them.
 pub(super) fn review(reviewer: &Reviewer, request: &Request) -> Answer {
@@ -22,15 +22,18 @@ pub(super) fn review(reviewer: &Reviewer, request: &Request) -> Answer {
     }
     let mut wanted = came.clone();
     let mut refused = Vec::new();
-    let old = names::list(&request.old, "/spec/ephemeralContainers");
+    let old = &request.old_ephemeral;
     let containers = wanted.pointer_mut("/spec/ephemeralContainers").and_then(Value::as_array_mut);
     // What runs already cannot be changed, and was judged when it came.
     for container in containers.into_iter().flatten().filter(|container| !old.contains(*container)) {
-        refusals::of_container(settings, App::ephemeral(container), &mut refused);
+        refusals::of_container(settings, came, App::ephemeral(container), &mut refused);
         drop_net_raw(container);
     }
-    let lines: Vec<String> =
-        refused.iter().map(|refusal: &Refusal| format!("{refusal} (kubectl debug --profile=baseline asks for no rights)")).collect();
+    let hint = match settings.pod_security {
+        PodSecurity::Baseline => "kubectl debug --profile=baseline asks for no rights",
+        PodSecurity::Restricted => "kubectl debug --profile=restricted asks for no rights",
+    };
+    let lines: Vec<String> = refused.iter().map(|refusal: &Refusal| format!("{refusal} ({hint})")).collect();
     match refused.first() {
         Some(first) if settings.unsafe_pods_in(&request.namespace) == UnsafePods::Refuse => {
             Answer::refused(first.reason().as_str(), sentences(&lines), 403, Vec::new())

@@ -23,7 +23,8 @@ pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) namespace: String,
     pub(super) object: Value,
-    pub(super) old: Value,
+    /// The debug containers that were there before: of the object as it was nothing else counts, so nothing else is kept in memory.
+    pub(super) old_ephemeral: Vec<Value>,
 }
 
 /// Why a body is no review that can be answered otherwise.
@@ -57,7 +58,20 @@ struct WireRequest {
     #[serde(default)]
     object: Value,
     #[serde(default)]
-    old_object: Value,
+    old_object: Option<Old>,
+}
+
+#[derive(Deserialize)]
+struct Old {
+    #[serde(default)]
+    spec: Option<OldSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OldSpec {
+    #[serde(default)]
+    ephemeral_containers: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +121,7 @@ impl Request {
         if kind != Kind::Other && request.namespace.is_empty() {
             return wrong("it has no namespace".to_owned());
         }
-        Ok(Self { uid: request.uid, kind, namespace: request.namespace, object: request.object, old: request.old_object })
+        let old_ephemeral = request.old_object.and_then(|old| old.spec?.ephemeral_containers).unwrap_or_default();
+        Ok(Self { uid: request.uid, kind, namespace: request.namespace, object: request.object, old_ephemeral })
     }
 }

@@ -39,6 +39,14 @@ fn admitted(cases: &mut Vec<Case>) {
         "only NET_BIND_SERVICE added",
         Request::create(with(held(), &format!("{APP}/securityContext/capabilities/add"), json!(["NET_BIND_SERVICE"]))),
     );
+    good(
+        "a search list and options of its own",
+        Request::create(with(held(), "spec/dnsConfig", json!({"searches": ["example.com"], "options": [{"name": "ndots", "value": "1"}]}))),
+    );
+    good(
+        "a volume out of an image",
+        Request::create(with(held(), "spec/volumes/+", json!({"name": "tools", "image": {"reference": "registry.example/t:1"}}))),
+    );
     good("the mirror of a static pod", Request::create(with(bare(), "metadata/annotations/kubernetes.io~config.mirror", json!("0a1b"))));
     good("a Windows pod", Request::create(with(bare(), "spec/os", json!({"name": "windows"}))));
     good("a pod for a Windows node", Request::create(with(bare(), "spec/nodeSelector/kubernetes.io~os", json!("windows"))));
@@ -99,10 +107,20 @@ fn sidecar(cases: &mut Vec<Case>) {
     );
     bad(
         "the platform's text from a ConfigMap",
-        side("env/7", json!({"name": "PORTREEVE_PLATFORM_POLICY", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}})),
+        side("env/8", json!({"name": "PORTREEVE_PLATFORM_POLICY", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}})),
         "PORTREEVE_PLATFORM_POLICY",
     );
-    bad("a namespace that it is not in", side("env/8", json!({"name": "PORTREEVE_NAMESPACE", "value": "bank"})), "PORTREEVE_NAMESPACE");
+    bad("a namespace that it is not in", side("env/9", json!({"name": "PORTREEVE_NAMESPACE", "value": "bank"})), "PORTREEVE_NAMESPACE");
+    bad(
+        "a resolv.conf that apps may write",
+        side("env/4", json!({"name": "PORTREEVE_LOG", "value": "info"})),
+        "lacks PORTREEVE_KEPT_RESOLV_CONF",
+    );
+    bad(
+        "a resolv.conf kept elsewhere",
+        side("env/4", json!({"name": "PORTREEVE_KEPT_RESOLV_CONF", "value": "/etc/portreeve/policies/x"})),
+        "PORTREEVE_KEPT_RESOLV_CONF",
+    );
     bad("not uid 0", side("securityContext/runAsUser", json!(1000)), "securityContext must be");
     bad("a privileged sidecar", side("securityContext/privileged", json!(true)), "securityContext must be");
     bad("a writable root", side("securityContext/readOnlyRootFilesystem", json!(false)), "securityContext must be");
@@ -204,16 +222,31 @@ fn pods(cases: &mut Vec<Case>) {
         "`host`",
     );
     bad("a path of the host", pod("volumes/+", json!({"name": "root", "hostPath": {"path": "/"}})), "volume root");
+    bad("a name server of its own", pod("dnsConfig", json!({"nameservers": ["203.0.113.9"]})), "dnsConfig.nameservers 203.0.113.9");
     bad("a sysctl", pod("securityContext/sysctls", json!([{"name": "net.ipv4.ip_forward", "value": "1"}])), "net.ipv4.ip_forward");
     let mut debug = |name, change: &[(&str, Value)], word| {
         cases.push(Case { name, request: debugged(&held(), change), refused_by: Some((PODS, word)) })
     };
-    debug("debugged with NET_ADMIN", &[("securityContext/capabilities", json!({"add": ["NET_ADMIN"]}))], "container debugger");
-    debug("debugged as the sidecar's uid", &[("securityContext/runAsUser", json!(5453))], "container debugger");
+    let dropped = || ("securityContext/capabilities", json!({"drop": ["NET_RAW"]}));
+    debug(
+        "debugged with NET_ADMIN",
+        &[("securityContext/capabilities", json!({"add": ["NET_ADMIN"], "drop": ["NET_RAW"]}))],
+        "container debugger",
+    );
+    debug(
+        "debugged with NET_RAW kept",
+        &[("securityContext/runAsUser", json!(1000))],
+        "container debugger: securityContext.capabilities.drop",
+    );
+    debug(
+        "debugged as the sidecar's uid",
+        &[dropped(), ("securityContext/runAsUser", json!(5453))],
+        "container debugger: securityContext.runAsUser",
+    );
     debug(
         "debugged with the sidecar's socket",
-        &[("volumeMounts", json!([{"name": "portreeve-run", "mountPath": "/run/portreeve"}]))],
-        "container debugger",
+        &[dropped(), ("volumeMounts", json!([{"name": "portreeve-run", "mountPath": "/run/portreeve"}]))],
+        "container debugger: volumes",
     );
 }
 
@@ -233,7 +266,7 @@ fn restricted(cases: &mut Vec<Case>) {
     bad("a kind of volume", with(held(), "spec/volumes/+", json!({"name": "disk", "nfs": {"server": "x", "path": "/"}})), "volume disk");
     cases.push(Case {
         name: "debugged below restricted",
-        request: debugged(&held(), &[]),
+        request: debugged(&held(), &[("securityContext/capabilities", json!({"drop": ["NET_RAW"]}))]),
         refused_by: Some((LEVEL, "container debugger")),
     });
 }

@@ -40,6 +40,7 @@ pub(crate) fn held() -> Value {
                     {"name": "PORTREEVE_LABELS", "value": "/etc/portreeve/pod/labels"},
                     {"name": "PORTREEVE_LISTEN", "value": "127.0.0.1:5453"},
                     {"name": "PORTREEVE_UID", "value": "5453"},
+                    {"name": "PORTREEVE_KEPT_RESOLV_CONF", "value": "/run/portreeve/resolv.conf"},
                     {"name": "PORTREEVE_METRICS", "value": "0.0.0.0:9464"},
                     {"name": "PORTREEVE_FLOW_LOG", "value": "stdout"},
                     {"name": "PORTREEVE_RAW_GUARD", "value": "prefer"},

@@ -27,7 +27,8 @@ pub(super) fn hostile_reviews() -> Vec<(String, Vec<u8>)> {
     }
     all.push(("40,000 short texts".to_owned(), body(&format!("[{{\"x\":[{}]}}]", vec!["\"a\""; 40_000].join(",")))));
     all.push(("15,000 lists".to_owned(), body(&format!("[{{\"x\":[{}]}}]", vec!["[0]"; 15_000].join(",")))));
-    let text = "x".repeat(3 << 20);
-    all.push(("a pod of 3 MiB of text".to_owned(), body(&format!("[{{\"name\":\"a\",\"image\":\"{text}\"}}]"))));
+    let init = |bytes: usize| format!("[{{\"name\":\"a\",\"image\":\"{}\"}}]", "x".repeat(bytes));
+    all.push(("1.5 MiB of text, as much as etcd takes".to_owned(), body(&init(3 << 19))));
+    all.push(("3 MiB of text, as much as the API server takes".to_owned(), body(&init(3 << 20))));
     all
 }

@@ -2,7 +2,7 @@
 
 use injector::platform::Platform;
 use injector::review::{Reviewer, Verdict};
-use injector::settings::{Settings, UnsafePods};
+use injector::settings::{PodSecurity, Settings, UnsafePods};
 use policies::Date;
 use serde_json::{Value, json};
 
@@ -164,6 +164,21 @@ fn a_container_that_joins_a_held_pod_is_judged_and_loses_net_raw() {
     lenient.settings = Settings { unsafe_pods: UnsafePods::Warn, ..Settings::default() }.into();
     let (_, answer) = debug(&lenient, netadmin, json!([]));
     assert!(answer.allowed && answer.warnings().len() == 2);
+}
+
+#[test]
+fn a_container_that_joins_is_judged_at_the_settings_level() {
+    let mut restricted = reviewer();
+    restricted.settings = Settings { pod_security: PodSecurity::Restricted, ..Settings::default() }.into();
+    let (_, answer) = debug(&restricted, json!([{"name": "debugger-1", "image": "busybox"}]), json!([]));
+    assert_eq!((answer.verdict, answer.reason), (Verdict::Refused, "restricted"));
+    for wanted in ["ephemeral container debugger-1: securityContext.runAsNonRoot", "--profile=restricted"] {
+        assert!(answer.message().contains(wanted), "{}", answer.message());
+    }
+    // As `kubectl debug --profile=restricted` makes it.
+    let security = json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}, "capabilities": {"drop": ["ALL"]}});
+    let (_, answer) = debug(&restricted, json!([{"name": "debugger-1", "image": "busybox", "securityContext": security}]), json!([]));
+    assert_eq!(answer.verdict, Verdict::Admitted, "{:?}", answer.warnings());
 }
 
 #[test]

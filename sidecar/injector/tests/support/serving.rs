@@ -1,5 +1,8 @@
 //! `portreeve-injector serve` as a process of its own, on loopback; it ends with its test, whatever happens.
 
+#[path = "image.rs"]
+mod image;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -23,7 +26,11 @@ pub(super) struct Serving {
 /// The command, with ports that are free and the CA of this directory.
 pub(super) fn command(ca: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve-injector"));
-    command.args(["serve", "--listen", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--ca"]).arg(ca).args(args);
+    command
+        .args(["serve", "--listen", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--ca"])
+        .arg(ca)
+        .args(args)
+        .envs(image::environment());
     if nix::unistd::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
