@@ -33,11 +33,14 @@ pub const APP_IMAGE: &str = "registry.example/app:1";
 const CONFIG: &str = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=8192:8192\"]\n\
                       [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\n";
 
-/// Makes the mount namespace one whose root is a mount, as runc needs it (inside a chroot it is none), with a /proc of its PID namespace,
-/// and a /run and a /dev/shm that no other podman of this machine sees. `$1` is where that root can be.
-const NAMESPACE: &str = "if mountpoint --quiet /; then root=/; mount --make-rprivate /; \
-    else root=$1; mount --rbind / $root && mount --make-rprivate $root; fi && \
-    exec chroot $root sh -c 'mount -t proc proc /proc && mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && echo ready && exec sleep infinity'";
+/// Gives the mount namespace a /proc of its PID namespace, and a /run and a /dev/shm that no other podman of this machine sees. Its root has to
+/// be a mount, and the namespace's own root (`runc exec` begins there): inside a chroot it is neither. Joining the namespace that one is in leads
+/// out of the chroot, and what was the root there is mounted at `$1` and becomes the root of all.
+const NAMESPACE: &str =
+    "own='mount -t proc proc /proc && mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && echo ready && exec sleep infinity'
+if mountpoint --quiet /; then mount --make-rprivate / && eval \"$own\"; exit; fi
+mount --rbind / \"$1\" && mount --make-rprivate \"$1\" && \
+exec nsenter --mount=/proc/self/ns/mnt --wd=\"$1\" -- sh -c \"pivot_root . mnt && cd / && umount --lazy /mnt && $own\"";
 
 /// How long one command of podman or buildah may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -122,7 +125,7 @@ impl Podman {
     /// for what to build it from.
     fn inside(&self, program: &str) -> Cmd {
         let (init, empty) = (self.init.to_string(), self.dir.join("empty").display().to_string());
-        let namespaces = ["--target", &init, "--pid", "--mount", "--root", "--", "env", "--chdir", &empty, program];
+        let namespaces = ["--target", &init, "--pid", "--mount", "--", "env", "--chdir", &empty, program];
         let command = self.world.command("nsenter").args(namespaces);
         let path = |name: &str| self.dir.join(name).display().to_string();
         command.env("CONTAINERS_CONF", path("containers.conf")).env("TMPDIR", path("tmp")).env("HOME", path("tmp")).within(PATIENCE)
