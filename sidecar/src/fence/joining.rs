@@ -24,6 +24,12 @@ const JUST_NOW: u32 = 5;
 pub struct RuleNames(HashMap<RuleId, RuleName>);
 
 impl RuleNames {
+    /// The rule, where there is one.
+    #[cfg(test)]
+    pub fn only(&self) -> Option<RuleId> {
+        self.0.keys().next().copied()
+    }
+
     /// Takes in the rules of a policy.
     pub fn note(&mut self, policy: &Policy, id_of: impl Fn(&policies::Opening) -> Option<RuleId>) {
         if self.0.len() > MOST_RULES {

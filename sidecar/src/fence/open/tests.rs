@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dnsproxy::OpenError;
-use nft::{Firewall, Log, Options, Ownership, Proxy, RawGuard, Sizes};
+use nft::{Firewall, FlowOwner, Log, Options, Ownership, Proxy, RawGuard, Sizes};
 use nix::sched::{CloneFlags, unshare};
 use policies::{Date, Name, Pod, Policy, Source, Surroundings, Verdict};
 
 use super::Fence;
 use crate::fence::Wanted;
 use crate::fence::ruleset::Frame;
+use crate::flows::kind::{Owner, Seen};
 
 fn policy(rule: &str) -> Arc<Policy> {
     let text = format!("version = 1\nname = \"p\"\n[[allow]]\nname = \"{rule}\"\nhosts = [\"*.example\"]\nports = [\"443\"]\n");
@@ -71,6 +72,32 @@ fn names_of_one_address_that_are_answered_together_are_all_in_the_kernels_commen
         let longer = Wanted { grant: &grants[1], addresses: &addresses, ttl: Duration::from_secs(600) };
         assert!(fence.open(std::iter::once(longer)).iter().all(Result::is_ok));
         assert_eq!(named(&mut fence), ["a.example", "b.example", "c.example"]);
+    };
+    std::thread::spawn(body).join().unwrap();
+}
+
+#[test]
+fn a_flow_that_is_told_just_after_its_lease_ended_has_the_name_all_the_same() {
+    let body = || {
+        assert!(unshare(CloneFlags::CLONE_NEWNET).is_ok(), "this test makes a network namespace: run it as root");
+        let mut fence = fence(policy("web"));
+        let policy = fence.policy().clone();
+        let Verdict::Granted(grant) = policy.judge(&Name::parse("a.example").unwrap()) else { panic!("refused") };
+        let wanted = Wanted { grant: &grant, addresses: &[[198, 51, 100, 1].into()], ttl: Duration::from_secs(60) };
+        let until = fence.open(std::iter::once(wanted)).remove(0).unwrap().until;
+        let rule = fence.rules.only().unwrap();
+        let seen = Seen {
+            owner: Owner::Passed(FlowOwner::Rule(rule)),
+            source: [10, 0, 0, 1].into(),
+            destination: [198, 51, 100, 1].into(),
+            protocol: 6,
+            port: Some(443),
+            uid: None,
+        };
+        // The kernel let the packet pass while the lease lived; it is read and joined later.
+        for (after, names) in [(0, &["a.example"][..]), (300, &["a.example"]), (1_000, &[])] {
+            assert_eq!(fence.join(seen, until + Duration::from_millis(after)).names, names, "{after} ms after the end");
+        }
     };
     std::thread::spawn(body).join().unwrap();
 }
