@@ -34,7 +34,7 @@ pub use parse::{Parsed, parse};
 pub use policy::{FileInUse, Policy};
 pub use ports::{PortRange, Ports, Protocol};
 pub use preset::{Preset, PresetInfo, presets};
-pub use problem::{Problem, Problems, Severity, Source, Style};
+pub use problem::{Problem, Problems, Severity, Source, Style, is_obeyed};
 pub use surroundings::{Pod, Surroundings};
 pub use target::{Target, TargetError, TargetHost};
 pub use verdict::{Grant, GrantRef, Judged, Place, Reason, Refusal, RefusalRef, Verdict};

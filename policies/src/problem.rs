@@ -158,6 +158,13 @@ pub(crate) fn line_of(text: &str, offset: usize) -> u32 {
     u32::try_from(breaks).unwrap_or(u32::MAX).saturating_add(1)
 }
 
+/// Whether a terminal, an editor or a browser would obey the character instead of showing it: control characters, and those that turn the
+/// direction of what follows, so that a line reads as another one (Bidi_Control of Unicode's UAX #9, and the line and paragraph separators).
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A text of the file's author inside a message: quoted, without control characters, cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
     const MOST: usize = 80;

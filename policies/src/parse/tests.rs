@@ -322,3 +322,14 @@ fn a_budget_needs_a_wildcard_and_sound_figures() {
     error(&rule("*.example.net", "{ name = 5 }"), "unknown key `name` in budget", "name");
     error(&rule("*.example.net", "5"), "`budget` must be a table", "5");
 }
+
+#[test]
+fn a_note_has_nothing_that_turns_the_text_around_it() {
+    for c in ['\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}', '\u{2028}'] {
+        error(
+            &format!("{}\nowner = \"a{c}b\"", allow_host("example.net")),
+            "`owner` is one line of at most 200 bytes",
+            &format!("\"a{c}b\""),
+        );
+    }
+}

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     date::Date,
     ports::{PortRange, Ports, Protocol},
-    problem::quoted,
+    problem::{is_obeyed, quoted},
 };
 
 /// Names stand in sets, comments and metrics: long enough to be told apart, short enough for all of them.
@@ -61,11 +61,11 @@ pub(super) fn choice<T: Copy>(report: &mut Report, text: &Text<'_>, key: &str, w
 /// A line for people.
 pub(super) fn note(report: &mut Report, fields: &Fields<'_, '_>, key: &str) -> Option<String> {
     let text = fields.string(report, key)?;
-    if text.text.len() > LONGEST_NOTE || text.text.chars().any(char::is_control) {
+    if text.text.len() > LONGEST_NOTE || text.text.chars().any(is_obeyed) {
         report.error(
             text.span,
             format!("`{key}` is one line of at most {LONGEST_NOTE} bytes"),
-            "too long, or has control characters",
+            "too long, or has characters that are obeyed instead of shown",
             None,
         );
         return None;

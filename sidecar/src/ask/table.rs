@@ -80,7 +80,7 @@ impl Columns {
 
 /// The text without what a terminal would obey: names come from the network.
 pub fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if policies::is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -96,7 +96,8 @@ mod tests {
         let mut table = Table::new(&["name", "port"]);
         table.row(row(&["a.example", "443"]));
         table.row(row(&["\u{1b}[31mred", "80"]));
-        assert_eq!(table.render(), "name       port\na.example  443\n\u{fffd}[31mred   80");
+        table.row(row(&["\u{202e}turned", "80"]));
+        assert_eq!(table.render(), "name       port\na.example  443\n\u{fffd}[31mred   80\n\u{fffd}turned    80");
     }
 
     #[test]
