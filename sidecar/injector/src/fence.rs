@@ -9,7 +9,7 @@ use thiserror::Error;
 
 pub use reach::namespace_selector;
 
-use crate::settings::{PodSecurity, Settings};
+use crate::settings::Settings;
 use given::Need;
 
 /// One text for the chart and for `install`, so that the two cannot say different things.
@@ -70,9 +70,6 @@ pub fn policies(settings: &Settings, own: &str) -> Result<Vec<Value>, MakeFenceE
     let source: Source = serde_saphyr::from_str(SOURCE).map_err(MakeFenceError::Read)?;
     let mut objects = Vec::new();
     for policy in source.policies {
-        if policy.binding == Binding::Restricted && settings.pod_security != PodSecurity::Restricted {
-            continue;
-        }
         let bindings = reach::bindings(settings, &policy.name, policy.binding);
         objects.push(policy.filled_in(settings, own)?);
         objects.extend(bindings);
@@ -80,7 +77,7 @@ pub fn policies(settings: &Settings, own: &str) -> Result<Vec<Value>, MakeFenceE
     Ok(objects)
 }
 
-/// The names of every policy and every binding there can be, whatever the settings: what `uninstall` takes away.
+/// The names of every policy and every binding, the same whatever the settings: what `uninstall` takes away.
 pub fn names() -> Result<Vec<(String, Vec<String>)>, MakeFenceError> {
     let source: Source = serde_saphyr::from_str(SOURCE).map_err(MakeFenceError::Read)?;
     Ok(source.policies.into_iter().map(|policy| (policy.name.clone(), reach::binding_names(&policy.name, policy.binding))).collect())

@@ -131,6 +131,19 @@ fn the_sidecar_asks_the_resolvers_of_the_settings_and_no_others() {
 }
 
 #[test]
+fn every_setting_has_the_same_objects() {
+    let names = |toml: &str| -> Vec<String> {
+        let objects = injector::fence::policies(&Settings::parse(toml).unwrap(), "portreeve-system").unwrap();
+        objects.iter().map(|object| format!("{} {}", object["kind"], object["metadata"]["name"])).collect()
+    };
+    let all = names("");
+    assert_eq!(all.len(), 7 + 9);
+    for toml in ["pod-security = \"restricted\"", "unsafe-pods = \"warn\"", "[namespace.shop]\nunsafe-pods = \"warn\""] {
+        assert_eq!(names(toml), all, "{toml}");
+    }
+}
+
+#[test]
 fn unsafe_pods_are_warned_about_where_the_settings_say() {
     let bindings = |toml: &str| -> Vec<String> {
         let objects = injector::fence::policies(&Settings::parse(toml).unwrap(), "portreeve-system").unwrap();
@@ -143,15 +156,20 @@ fn unsafe_pods_are_warned_about_where_the_settings_say() {
             })
             .collect()
     };
-    assert_eq!(bindings(""), [r#""portreeve-pods" ["Deny"] nullnull"#]);
-    assert_eq!(bindings("unsafe-pods = \"warn\""), [r#""portreeve-pods-warn" ["Warn"] nullnull"#]);
+    // Both are always there: `kubectl apply` would leave the other as it was.
+    let nowhere = "\"DoesNotExist\"null";
+    assert_eq!(bindings(""), [r#""portreeve-pods" ["Deny"] nullnull"#.into(), format!(r#""portreeve-pods-warn" ["Warn"] {nowhere}"#)]);
+    assert_eq!(
+        bindings("unsafe-pods = \"warn\""),
+        [format!(r#""portreeve-pods" ["Deny"] {nowhere}"#), r#""portreeve-pods-warn" ["Warn"] nullnull"#.into()]
+    );
     assert_eq!(
         bindings("[namespace.shop]\nunsafe-pods = \"warn\""),
         [r#""portreeve-pods" ["Deny"] "NotIn"["shop"]"#, r#""portreeve-pods-warn" ["Warn"] "In"["shop"]"#]
     );
     assert_eq!(
         bindings("unsafe-pods = \"warn\"\n[namespace.bank]\nunsafe-pods = \"refuse\""),
-        [r#""portreeve-pods-warn" ["Warn"] "NotIn"["bank"]"#, r#""portreeve-pods" ["Deny"] "In"["bank"]"#]
+        [r#""portreeve-pods" ["Deny"] "In"["bank"]"#, r#""portreeve-pods-warn" ["Warn"] "NotIn"["bank"]"#]
     );
 }
 

@@ -49,10 +49,16 @@ impl Request {
     }
 }
 
-/// The policies that `fence` makes of these settings, without the bindings.
+/// The policies that `fence` makes of these settings and that a binding has count in some namespace, without the bindings.
 pub(crate) fn policies(settings: &Settings) -> Vec<Json> {
     let objects = injector::fence::policies(settings, "portreeve-system").unwrap();
-    objects.into_iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy").collect()
+    let counts = |policy: &Json| {
+        objects.iter().any(|object| {
+            object["spec"]["policyName"] == policy["metadata"]["name"]
+                && object["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["operator"] != "DoesNotExist"
+        })
+    };
+    objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy" && counts(object)).cloned().collect()
 }
 
 /// The first refusal: policy and message.
