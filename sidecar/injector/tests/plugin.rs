@@ -113,6 +113,16 @@ fn questions_go_to_every_pod_of_the_target() {
 }
 
 #[test]
+fn pods_that_have_ended_are_not_asked() {
+    let ended = |name: &str, phase: &str| with(pod("shop", name, Some(NEW)), "/status/phase", json!(phase));
+    let fake = Fake::with(&[ended("web-1", "Succeeded"), ended("web-2", "Failed"), pod("shop", "web-3", Some(NEW))]);
+    let told = fake.run(&["status", "deploy/web", "-n", "shop"]);
+    assert_eq!((told.code, told.out.as_str(), told.err.as_str()), (0, "web-3 portreeve status\n", ""));
+    let told = fake.run(&["flows", "pod/web-1", "-n", "shop"]);
+    assert!(told.code == 1 && told.err.contains("kubectl logs pod/web-1 -n shop -c portreeve"), "{} {}", told.code, told.err);
+}
+
+#[test]
 fn questions_that_cannot_be_asked_are_refused() {
     let fake = Fake::with(&[pod("shop", "web-1", Some(NEW)), pod("shop", "web-2", Some(NEW)), pod("shop", "bare", None)]);
     let refused = |args: &[&str], code: i32, word: &str| {
@@ -207,7 +217,11 @@ fn what_is_refused_at_apply_changes_nothing() {
 
 #[test]
 fn coverage_tells_each_gap_and_why() {
-    let status = |mode: &str, ready: bool| json!({"ready": ready, "mode": mode}).to_string();
+    // As a sidecar writes it: over several lines, and each policy file has a mode of its own.
+    let status = |mode: &str, ready: bool| {
+        let files = json!([{"path": "/etc/portreeve/policies/portreeve-policies/p.toml", "selects-this-pod": true, "mode": "audit"}]);
+        serde_json::to_string_pretty(&json!({"mode": mode, "policies": files, "queries": {"received": 1}, "ready": ready})).unwrap()
+    };
     let fake = Fake::with(&[
         pod("shop", "held", Some(NEW)),
         pod("shop", "older", Some(OLD)),
@@ -244,6 +258,11 @@ fn coverage_tells_each_gap_and_why() {
     // In the mode in which every namespace is on, the other one is a gap.
     covered.file("settings.json", &json!({"data": {"settings.toml": format!("image = \"{NEW}\"\nnamespaces = \"all\"\n")}}).to_string());
     assert_eq!(covered.run(&["coverage", "-A", "--quick"]).code, 1);
+    // Who may not exec is told that, and not that the sidecar keeps silent.
+    fs::remove_file(covered.path().join("status-held")).unwrap();
+    covered.file("no-exec-shop", "");
+    let told = covered.run(&["coverage", "-n", "shop"]);
+    assert!(told.code == 1 && told.out.contains("you may not exec into it; --quick asks no sidecar"), "{}", told.out);
     // Without the settings it says what it does not compare.
     fs::remove_file(covered.path().join("settings.json")).unwrap();
     let told = covered.run(&["coverage", "-A", "--quick"]);

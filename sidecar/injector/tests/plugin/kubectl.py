@@ -85,6 +85,8 @@ match args[:2]:
         print("configmap applied")
     case ["annotate", "pod"]:
         pass
+    case ["auth", "can-i"]:
+        sys.exit(1 if (fake / f"no-exec-{option('namespace')}").exists() else 0)
     case ["set", "image"]:
         pod = args[2].split("/")[1]
         if (fake / "refuse").exists():
