@@ -38,7 +38,8 @@ pub fn resolvers(path: &Path, status: &Status) -> Vec<Finding> {
     }
     let asked: BTreeSet<&str> = status.upstreams.iter().map(|upstream| upstream.address.as_str()).collect();
     let other = conf.nameservers.iter().filter(|server| !asked.contains(server.to_string().as_str())).count();
-    let how = if other > 0 { "; the sidecar asks others (--upstream)" } else { "" };
+    let how =
+        if other > 0 { "; the sidecar asks others (--upstream), or whom it named when the pod started (--kept-resolv-conf)" } else { "" };
     findings
         .push(View::File.fine("resolv.conf", format!("{} resolvers, {} search domains{how}", conf.nameservers.len(), conf.search.len())));
     findings
