@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use policies::Date;
 
 use crate::platform::Platform;
-use crate::review::{Reviewer, review};
+use crate::review::{self, Reviewer, review, unread};
 use crate::serve::{Path, Review, Reviewed, Reviewers};
 
 /// What `enforced` says of the namespaces behind `/pods-under-pod-security`: the entry's selector takes either.
@@ -35,9 +35,16 @@ impl Review for Answering {
             Path::Pods | Path::ConfigMaps => &self.plain,
         };
         // The day is no setting: rules end by it while the server runs.
-        let answer = review(&Reviewer { today: today(), ..reviewer.clone() }, body);
-        Reviewed { body: answer.body, verdict: answer.verdict.as_str(), reason: answer.reason }
+        counted(review(&Reviewer { today: today(), ..reviewer.clone() }, body))
     }
+
+    fn unread(&self, body: &[u8], sentence: String) -> Option<Reviewed> {
+        unread(body, sentence).map(counted)
+    }
+}
+
+fn counted(answer: review::Reviewed) -> Reviewed {
+    Reviewed { body: answer.body, verdict: answer.verdict.as_str(), reason: answer.reason }
 }
 
 fn today() -> Date {

@@ -89,6 +89,12 @@ pub fn review(reviewer: &Reviewer, body: impl AsRef<[u8]>) -> Reviewed {
     }
 }
 
+/// Refuses a review unread, by a sentence that kubectl shows: of a bare status code the API server tells nothing but the number. Nothing
+/// where the body names no request, so that no answer to it can be made.
+pub fn unread(body: &[u8], sentence: String) -> Option<Reviewed> {
+    request::uid(body).map(|uid| Answer::refused("unread", sentence, 413, Vec::new()).into_reviewed(&uid))
+}
+
 /// The request ends here: what came is not in memory any more when the answer is written.
 fn on(reviewer: &Reviewer, request: Request) -> Answer {
     match request.kind {

@@ -57,6 +57,9 @@ pub struct Reviewed {
 pub trait Review: Send + Sync + 'static {
     /// Answers an AdmissionReview, or what pretends to be one. It gets the body for its own, to be rid of it early.
     fn review(&self, path: Path, body: Vec<u8>) -> Reviewed;
+
+    /// Refuses with a sentence what is too much to be read. Nothing where the body names no request, so that no answer to it can be made.
+    fn unread(&self, body: &[u8], sentence: String) -> Option<Reviewed>;
 }
 
 /// Makes the one who answers from the settings and the platform's policy, at the start and for each change of either.

@@ -45,6 +45,7 @@ impl Answer {
         let status = message.map(|(code, message)| {
             let reason = match code {
                 400 => "BadRequest",
+                413 => "RequestEntityTooLarge",
                 422 => "Invalid",
                 _ => "Forbidden",
             };

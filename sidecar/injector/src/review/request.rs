@@ -78,12 +78,15 @@ struct UidRequest {
     uid: String,
 }
 
+/// Whose answer is due, where the body is JSON. Takes no memory for the rest.
+pub(super) fn uid(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Uid>(body).ok().map(|found| found.request.uid)
+}
+
 impl Request {
     pub(super) fn read(body: &[u8]) -> Result<Self, ReadReviewError> {
-        let wire: Wire = serde_json::from_slice(body).map_err(|error| ReadReviewError {
-            uid: serde_json::from_slice::<Uid>(body).map(|found| found.request.uid).unwrap_or_default(),
-            why: error.to_string(),
-        })?;
+        let wire: Wire =
+            serde_json::from_slice(body).map_err(|error| ReadReviewError { uid: uid(body).unwrap_or_default(), why: error.to_string() })?;
         let request = wire.request;
         let wrong = |why: String| Err(ReadReviewError { uid: request.uid.clone(), why });
         if wire.api_version != "admission.k8s.io/v1" || wire.kind != "AdmissionReview" {

@@ -76,15 +76,29 @@ pub(super) async fn answer(
         Ok(Err(refusal)) => return Ok(refuse(&shared, refusal)),
         Err(_) => return Ok(refuse(&shared, Refusal::TooSlow)),
     };
-    if weight(&body.bytes) > MOST_WEIGHT {
-        return Ok(refuse(&shared, Refusal::TooMany));
-    }
     let Read { bytes, _room } = body;
-    let reviewed = shared.reviewer.load().review(path, bytes);
+    let weight = weight(&bytes);
+    let reviewed = if weight > MOST_WEIGHT {
+        let refused = refuse(&shared, Refusal::TooMany);
+        match shared.reviewer.load().unread(&bytes, too_many(weight)) {
+            Some(reviewed) => reviewed,
+            None => return Ok(refused),
+        }
+    } else {
+        shared.reviewer.load().review(path, bytes)
+    };
     shared.metrics.reviewed(path, &reviewed, came.elapsed());
     let mut response = Response::new(Full::new(Bytes::from(reviewed.body)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+/// What who made the object can do about it.
+fn too_many(weight: usize) -> String {
+    format!(
+        "it has too many values to be read: with its managed fields they weigh {weight}, of {MOST_WEIGHT} (an object 7, a list 2, anything else 1); \
+         take variables from a ConfigMap by envFrom, mount fewer volumes, or make several of one"
+    )
 }
 
 /// What a head alone tells. The API server adds `?timeout=5s`.

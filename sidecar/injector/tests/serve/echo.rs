@@ -19,6 +19,10 @@ impl Review for Echo {
         let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
         Reviewed { body: answer.to_string().into_bytes(), verdict: "admitted", reason: "" }
     }
+
+    fn unread(&self, _: &[u8], _: String) -> Option<Reviewed> {
+        None
+    }
 }
 
 /// Echoes; a platform's policy that is "broken" cannot be used.
