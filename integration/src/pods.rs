@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-pub use manifest::{ConfigMap, injected};
+pub use manifest::{ConfigMap, inject, injected, injector};
 pub use played::{Ended, PlayedPod};
 
 use crate::product::processes::child_of;
@@ -82,16 +82,20 @@ impl Podman {
 
     fn build_images(&self) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let images = root.join("../images");
-        let sidecar = self
-            .inside(&images.join("build").display().to_string())
-            .arg(images.join("portreeve.Containerfile").display())
-            .arg(crate::product::binary().display())
-            .args(["5453", SIDECAR_IMAGE, "--unbounded", "--"])
-            .args(self.storage());
-        let _id = sidecar.output().expect_ok("images/build");
+        self.build("portreeve.Containerfile", &crate::product::binary(), "5453", SIDECAR_IMAGE);
         let app = self.inside(&root.join("tests/fixtures/pods/app-image").display().to_string()).arg(APP_IMAGE).args(self.storage());
         let _id = app.output().expect_ok("app-image");
+    }
+
+    /// Builds one of the project's images from its Containerfile, as `make images` does.
+    ///
+    /// # Panics
+    /// With what the recipe said, when it fails.
+    pub fn build(&self, containerfile: &str, binary: &Path, uid: &str, tag: &str) {
+        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images");
+        let build = self.inside(&images.join("build").display().to_string());
+        let build = build.arg(images.join(containerfile).display()).arg(binary.display());
+        let _id = build.args([uid, tag, "--unbounded", "--"]).args(self.storage()).output().expect_ok("images/build");
     }
 
     /// Creates the pod of a manifest and its network; nothing of it runs yet but podman's pause process.

@@ -2,6 +2,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "pods/inbound.rs"]
+mod inbound;
+#[path = "pods/order.rs"]
+mod order;
 #[path = "pods/rights.rs"]
 mod rights;
 #[path = "pods/stage.rs"]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// The node that downward API fields tell of.
 const NODE: (&str, &str) = ("node-1", "192.0.2.10");
 
-/// A ConfigMap: its name and its files.
+/// A ConfigMap, or a Secret: its name and its files.
 #[derive(Clone, Debug)]
 pub struct ConfigMap {
     /// `metadata.name`.
@@ -51,6 +51,8 @@ pub(super) struct Playable {
     /// emptyDir volumes, by their name in the pod.
     pub(super) empty: Vec<String>,
     pub(super) grace: u64,
+    /// Volumes with a mode of their own: the volume's name in the pod, the mode, and the group that the files get (`fsGroup`).
+    pub(super) guarded: Vec<(String, u32, Option<u32>)>,
 }
 
 /// The pod that the injector makes of an app's: `portreeve-injector inject`, with the tests' image.
@@ -66,11 +68,18 @@ pub fn injected(app: &str, command: &[&str]) -> Value {
             "containers": [{ "name": "app", "image": super::APP_IMAGE, "command": command }],
         },
     });
+    inject(&pod)
+}
+
+/// The same of a whole pod.
+///
+/// # Panics
+/// As [`injected`] does.
+#[must_use]
+pub fn inject(pod: &Value) -> Value {
     let settings = tempfile::NamedTempFile::new().expect("a file for the settings");
     std::fs::write(settings.path(), format!("image = \"{}\"\n", super::SIDECAR_IMAGE)).expect("the settings");
-    let program = crate::product::binary().with_file_name("portreeve-injector");
-    assert!(program.is_file(), "there is no {}. Type:\n\n    cargo build -p injector\n", program.display());
-    let mut inject = Command::new(&program);
+    let mut inject = Command::new(injector());
     inject.args(["inject", "--filename", "-", "--settings"]).arg(settings.path());
     let mut running = inject.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the injector");
     running.stdin.take().expect("a pipe").write_all(pod.to_string().as_bytes()).expect("the pod goes in");
@@ -79,15 +88,27 @@ pub fn injected(app: &str, command: &[&str]) -> Value {
     serde_saphyr::from_str(&String::from_utf8_lossy(&said.stdout)).expect("YAML of a pod")
 }
 
+/// The injector's binary, beside the sidecar's.
+///
+/// # Panics
+/// With the command that builds it, when there is none.
+#[must_use]
+pub fn injector() -> PathBuf {
+    let program = crate::product::binary().with_file_name("portreeve-injector");
+    assert!(program.is_file(), "there is no {}. Type:\n\n    cargo build -p injector\n", program.display());
+    program
+}
+
 /// Makes of a pod for a kubelet what `podman kube play` of 4.3 understands:
 ///
 /// - every init container, the native sidecar among them, becomes an ordinary container: podman waits for the end of a native sidecar.
 ///   [`super::PlayedPod`] starts them in the kubelet's order, and asks the startup probe;
-/// - volumes of ConfigMaps, of the downward API and projected ones become a ConfigMap each, and one that is optional and not there
+/// - volumes of ConfigMaps, Secrets, of the downward API and projected ones become a ConfigMap each, and one that is optional and not there
 ///   an empty directory, as with a kubelet; their names begin with the pod's, since podman's volumes have no namespace;
 /// - fields of the downward API become values; resolv.conf and hosts are mounted, since podman writes none without a network.
 ///
 /// - ports are left out, which say something and do nothing: podman would map them, and has no network here;
+/// - readiness and liveness probes are left out: podman would run curl in the container, a kubelet asks from the node;
 /// - annotations are left out: podman refuses values of more than 63 characters, which is Kubernetes' bound for labels alone.
 ///
 /// Images, commands, rights, resources, mounts stay as they are.
@@ -102,7 +123,9 @@ pub(super) fn as_podman_plays_it(pod: &Value, config_maps: &[ConfigMap], etc: &P
     for (list, init) in [("initContainers", true), ("containers", false)] {
         for mut container in spec.remove(list).and_then(|list| list.as_array().cloned()).unwrap_or_default() {
             let object = container.as_object_mut().expect("a container");
-            let _not_played = object.remove("ports");
+            for key in ["ports", "readinessProbe", "livenessProbe"] {
+                let _not_played = object.remove(key);
+            }
             let always = object.remove("restartPolicy").is_some_and(|policy| policy == "Always");
             let probe = object.remove("startupProbe").map(|probe| strings(&probe["exec"]["command"])).unwrap_or_default();
             let kind = match (init, always) {
@@ -118,7 +141,9 @@ pub(super) fn as_podman_plays_it(pod: &Value, config_maps: &[ConfigMap], etc: &P
     spec.insert("restartPolicy".to_owned(), "Never".into());
     let grace = spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30);
     let (mut written, mut empty, mut documents) = (Vec::new(), Vec::new(), String::new());
-    let mut volumes = Vec::new();
+    let (mut volumes, mut guarded) = (Vec::new(), Vec::new());
+    let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+    let group = number(&fields["spec"]["securityContext"]["fsGroup"]);
     for volume in spec.remove("volumes").and_then(|list| list.as_array().cloned()).unwrap_or_default() {
         let (short, long) = (text(&volume["name"]), format!("{name}-{}", text(&volume["name"])));
         match files(&volume, &fields, config_maps) {
@@ -126,6 +151,9 @@ pub(super) fn as_podman_plays_it(pod: &Value, config_maps: &[ConfigMap], etc: &P
                 let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": long }, "data": files });
                 documents += &format!("{map}\n---\n");
                 volumes.push(json!({ "name": long, "configMap": { "name": long } }));
+                if let Some(mode) = number(&volume["secret"]["defaultMode"]) {
+                    guarded.push((short.clone(), mode, group));
+                }
                 written.push((short, files));
             }
             found => {
@@ -141,7 +169,7 @@ pub(super) fn as_podman_plays_it(pod: &Value, config_maps: &[ConfigMap], etc: &P
     }
     spec.insert("volumes".to_owned(), volumes.into());
     let text = format!("{documents}{pod}\n");
-    Playable { text, name, containers, written, empty, grace }
+    Playable { text, name, containers, written, empty, grace, guarded }
 }
 
 /// A container with values for its fields, and with its mounts under the volumes' new names.
@@ -174,8 +202,8 @@ fn files(volume: &Value, pod: &Value, config_maps: &[ConfigMap]) -> Option<BTree
     if let Some(items) = volume["downwardAPI"]["items"].as_array() {
         return Some(items.iter().map(|item| (text(&item["path"]), field(pod, &text(&item["fieldRef"]["fieldPath"])))).collect());
     }
-    let source = volume.get("configMap")?;
-    let found = config_maps.iter().find(|map| source["name"] == map.name.as_str());
+    let (source, name) = volume.get("configMap").map(|source| (source, "name")).or_else(|| Some((volume.get("secret")?, "secretName")))?;
+    let found = config_maps.iter().find(|map| source[name] == map.name.as_str());
     assert!(found.is_some() || source["optional"] == true, "no ConfigMap for {volume}: a kubelet would wait for it");
     Some(found.map(|map| map.files.clone()).unwrap_or_default())
 }

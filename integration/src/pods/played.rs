@@ -69,6 +69,13 @@ impl<'a> PlayedPod<'a> {
             volume.replace(&files.iter().collect::<Vec<_>>());
             self.volumes.push((name.clone(), volume));
         }
+        for (name, mode, group) in &self.playable.guarded {
+            let path = self.volume_path(name).join("..data");
+            for file in fs::read_dir(path).expect("a volume's files").flatten().map(|entry| entry.path()) {
+                fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(*mode)).expect("mode of a Secret's file");
+                std::os::unix::fs::chown(&file, None, *group).expect("group of a Secret's file");
+            }
+        }
     }
 
     fn volume_path(&self, name: &str) -> PathBuf {
@@ -91,8 +98,8 @@ impl<'a> PlayedPod<'a> {
         &found.unwrap_or_else(|| panic!("no volume {name} with files")).1
     }
 
-    /// Starts all containers as a kubelet does: one after the other, a sidecar's successor when its startup probe has succeeded, an init
-    /// container's when it has ended.
+    /// Starts all containers as a kubelet does: one after the other, a sidecar's successor when its startup probe has succeeded (at once
+    /// when it has none), an init container's when it has ended.
     ///
     /// # Panics
     /// With the container's log, when a probe goes on failing or an init container fails.
@@ -100,6 +107,7 @@ impl<'a> PlayedPod<'a> {
         for (name, kind) in &self.playable.containers {
             self.start_one(name);
             match kind {
+                Kind::Sidecar { probe } if probe.is_empty() => {}
                 Kind::Sidecar { .. } => self.expect_started(name),
                 Kind::Init => {
                     let code = self.podman(&["wait", &self.full(name)]).expect_ok("podman wait");
@@ -167,6 +175,23 @@ impl<'a> PlayedPod<'a> {
     #[must_use]
     pub fn runs(&self, container: &str) -> bool {
         self.inspect(container, "{{.State.Running}}") == "true"
+    }
+
+    /// Waits until the main containers have ended by themselves, then ends the sidecars as a kubelet does with a Job's pod.
+    ///
+    /// # Panics
+    /// When podman cannot wait that long.
+    #[must_use]
+    pub fn run_to_its_end(&self) -> Vec<Ended> {
+        let mains = self.playable.containers.iter().filter(|(_, kind)| *kind == Kind::Main).map(|(name, _)| name);
+        let start = Instant::now();
+        let ended = |name: &String| {
+            let code = self.podman(&["wait", &self.full(name)]).expect_ok("podman wait").trim().parse().expect("an exit code");
+            Ended { container: name.clone(), code, took: start.elapsed() }
+        };
+        let mut ended: Vec<Ended> = mains.map(ended).collect();
+        ended.extend(self.stop());
+        ended
     }
 
     /// Ends the pod as a kubelet does: the main containers, then the sidecars from the last to the first. Each gets SIGTERM, and SIGKILL

@@ -8,7 +8,7 @@ use integration::world::RESOLVER;
 use integration::{Authority, Finished, PlayedPod, Podman, TcpTarget, Watcher, World};
 
 /// A whole HTTP response: curl is content with it whatever it has asked.
-const RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
+pub(crate) const RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
 
 /// Names with the last octet of their address; on each there are servers on 22, 80 and 443.
 const NAMES: [(&str, u8); 4] = [("github.com", 22), ("pagerduty.com", 42), ("events.pagerduty.com", 43), ("new.example.com", 80)];
@@ -40,6 +40,10 @@ impl Stage {
 
     pub(crate) fn podman(&self) -> Podman {
         Podman::new(&self.world)
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
     }
 
     /// How many connections arrived anywhere.

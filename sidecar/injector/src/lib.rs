@@ -13,6 +13,7 @@ pub mod install;
 pub mod names;
 pub mod offline;
 pub mod platform;
+mod quantity;
 pub mod refusals;
 pub mod review;
 pub mod serve;

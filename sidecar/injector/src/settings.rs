@@ -42,6 +42,7 @@ pub struct Settings {
     /// Where the flow log goes.
     pub flow_log: FlowLog,
     /// The sidecar's requests and limits.
+    #[serde(deserialize_with = "strict::resources")]
     pub resources: Resources,
     /// What differs in a namespace, by its name.
     pub namespace: BTreeMap<String, NamespaceSettings>,
@@ -166,6 +167,7 @@ impl Default for Resources {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct NamespaceSettings {
     /// The sidecar's requests and limits there, all four.
+    #[serde(deserialize_with = "strict::own_resources")]
     pub resources: Option<Resources>,
     /// Whether the opt-out label counts there.
     pub opt_out: Option<bool>,
@@ -193,6 +195,29 @@ mod strict {
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
+
+    use super::Resources;
+    use crate::quantity::nanos;
+
+    /// With a quantity that is none, or a limit below its request, the API server would refuse every pod that gets the sidecar.
+    pub(super) fn resources<'de, D: Deserializer<'de>>(from: D) -> Result<Resources, D::Error> {
+        let resources = Resources::deserialize(from)?;
+        let Resources { cpu_request, cpu_limit, memory_request, memory_limit } = &resources;
+        for (what, request, limit) in [("cpu", cpu_request, cpu_limit), ("memory", memory_request, memory_limit)] {
+            let read = |side: &str, text: &str| {
+                let wrong = || D::Error::custom(format!("{what}-{side}: {text:?} is no quantity; write it like \"500m\" or \"96Mi\""));
+                nanos(text).ok_or_else(wrong)
+            };
+            if read("limit", limit)? < read("request", request)? {
+                return Err(D::Error::custom(format!("{what}-limit {limit} is below {what}-request {request}")));
+            }
+        }
+        Ok(resources)
+    }
+
+    pub(super) fn own_resources<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Resources>, D::Error> {
+        resources(from).map(Some)
+    }
 
     pub(super) fn image<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
         super::image(&String::deserialize(from)?).map_err(D::Error::custom)
@@ -283,6 +308,24 @@ mod tests {
         assert_eq!(off.metrics_port, None);
         assert_eq!(Settings::parse(&toml::to_string(&off).unwrap()).unwrap(), off);
         assert_eq!(Settings::parse("").unwrap().metrics_port, Some(9464));
+    }
+
+    #[test]
+    fn resources_that_the_api_server_would_refuse_are_no_settings() {
+        for (wrong, why) in [
+            ("cpu-limit = \"lots\"", "cpu-limit: \"lots\" is no quantity"),
+            ("memory-request = \"\"", "memory-request: \"\" is no quantity"),
+            ("memory-limit = \"96MB\"", "memory-limit: \"96MB\" is no quantity"),
+            ("cpu-limit = \"5m\"", "cpu-limit 5m is below cpu-request 10m"),
+            ("memory-request = \"1Gi\"", "memory-limit 96Mi is below memory-request 1Gi"),
+        ] {
+            for table in ["resources", "namespace.shop.resources"] {
+                let error = Settings::parse(&format!("[{table}]\n{wrong}")).unwrap_err().to_string();
+                assert!(error.contains(why), "{wrong}: {error}");
+            }
+        }
+        let own = "[namespace.shop.resources]\ncpu-request = \"0.5\"\ncpu-limit = \"500m\"\nmemory-limit = \"0.1Gi\"";
+        assert_eq!(Settings::parse(own).unwrap().resources_in("shop").cpu_request, "0.5");
     }
 
     #[test]

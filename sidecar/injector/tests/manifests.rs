@@ -25,7 +25,7 @@ const SETTINGS: [&str; 4] = [
      resolvers = [\"10.96.0.10\", \"[2001:db8::53]:53\"]",
     "resolvers = [\"10.96.0.10\"]\nunsafe-pods = \"warn\"\nraw-guard = \"require\"\nflow-log = \"off\"\nport = 5300\nuid = 70000\n\
      [namespace.shop]\nopt-out = true\nunsafe-pods = \"refuse\"\nresolvers = [\"169.254.20.10\", \"10.1.1.1\"]\n[namespace.123]\nunsafe-pods = \"refuse\"\nresolvers = []",
-    "opt-out = true\n[resources]\ncpu-request = \"5m\"\ncpu-limit = \"2\"\nmemory-request = \"16Mi\"\nmemory-limit = \"1e3\"\n\
+    "opt-out = true\n[resources]\ncpu-request = \"5m\"\ncpu-limit = \"2\"\nmemory-request = \"16Mi\"\nmemory-limit = \"1e9\"\n\
      [namespace.bank]\nopt-out = false\nunsafe-pods = \"warn\"\n\
      [namespace.bank.resources]\ncpu-request = \"1\"\ncpu-limit = \"1\"\nmemory-request = \"32Mi\"\nmemory-limit = \"32Mi\"",
 ];
@@ -113,7 +113,7 @@ fn the_chart_says_what_install_prints() {
     for (index, objects) in objects.iter().enumerate() {
         let meant = normalised(objects);
         assert!(meant.len() > 20, "only {} objects", meant.len());
-        // The printed YAML is read by a reader of YAML 1.1, as the API's own: "on" and 1e3 stay text.
+        // The printed YAML is read by a reader of YAML 1.1, as the API's own: "on" and 1e9 stay text.
         let read = normalised(&list(&told["read"][index]));
         let rendered = normalised(&list(&told["rendered"][index]));
         assert_eq!(read, meant, "{}", pairs[index].0);

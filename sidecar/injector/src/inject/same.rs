@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::quantity::nanos;
+
 /// Whether `came` is `wanted`.
 pub(super) fn is_same(came: &Value, wanted: &Value) -> bool {
     is_same_at(came, wanted, "")
@@ -38,46 +40,35 @@ fn is_same_quantity(one: &str, other: &str) -> bool {
     matches!((nanos(one), nanos(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// A quantity in billionths, the finest that the API knows.
-fn nanos(text: &str) -> Option<u128> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(end)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if number.len() > 24 || fraction.len() > 9 || (whole.is_empty() && fraction.is_empty()) {
-        return None;
-    }
-    let scale = match unit {
-        "n" => 1,
-        "u" => 1_000,
-        "m" => 1_000_000,
-        _ => 1_000_000_000 * units(unit)?,
-    };
-    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    let scaled = digits.checked_mul(scale)?;
-    Some(scaled / 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?)
-}
-
-fn units(unit: &str) -> Option<u128> {
-    let power = |letters: &str| ["", "k", "M", "G", "T", "P", "E"].iter().position(|known| *known == letters);
-    match unit.strip_suffix('i') {
-        Some("K") => Some(1024),
-        Some(letter) => 1024_u128.checked_pow(u32::try_from(power(letter).filter(|power| *power > 1)?).ok()?),
-        None => 1000_u128.checked_pow(u32::try_from(power(unit)?).ok()?),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn quantities_by_their_value() {
-        for (one, other) in
-            [("1024Mi", "1Gi"), ("0.5", "500m"), ("1", "1000m"), ("1000k", "1M"), ("0.1Mi", "104857600m"), ("2048Ki", "2Mi")]
-        {
+        for (one, other) in [
+            ("1024Mi", "1Gi"),
+            ("0.5", "500m"),
+            ("1", "1000m"),
+            ("1000k", "1M"),
+            ("0.1Mi", "104857600m"),
+            ("2048Ki", "2Mi"),
+            ("1e3", "1k"),
+            ("1E", "1e18"),
+        ] {
             assert!(is_same_quantity(one, other), "{one} {other}");
         }
-        for (one, other) in [("1Gi", "1G"), ("500m", "501m"), ("", ""), ("x", "x"), ("1Zi", "1Zi"), (".", ".")] {
+        for (one, other) in [
+            ("1Gi", "1G"),
+            ("500m", "501m"),
+            ("", ""),
+            ("x", "x"),
+            ("1Zi", "1Zi"),
+            (".", "."),
+            ("1e99", "1e99"),
+            ("1e38", "1e38"),
+            ("1e-3", "1e-3"),
+        ] {
             assert!(!is_same_quantity(one, other), "{one} {other}");
         }
     }

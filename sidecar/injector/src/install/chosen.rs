@@ -39,8 +39,11 @@ impl ChooseError {
         match self {
             ChooseError::Unknown { meant: Some(meant), .. } => Some(format!("did you mean `{meant}`?")),
             ChooseError::Unknown { .. } => Some("the README of the injector lists the settings".to_owned()),
-            ChooseError::Value(_) => Some("a text that looks like a number is quoted twice: --set 'resources.cpu-limit=\"1\"'".to_owned()),
-            ChooseError::NoValue(_) | ChooseError::NoTable(_) | ChooseError::Toml(_) | ChooseError::List(_) => None,
+            // Only a shell's number in place of a text can be meant.
+            ChooseError::Value(cause) if cause.message().contains("expected a string") => {
+                Some("a text that looks like a number is quoted twice: --set 'resources.cpu-limit=\"1\"'".to_owned())
+            }
+            ChooseError::Value(_) | ChooseError::NoValue(_) | ChooseError::NoTable(_) | ChooseError::Toml(_) | ChooseError::List(_) => None,
         }
     }
 }
