@@ -37,11 +37,27 @@ struct Report {
     foreign_lines: u64,
 }
 
+/// Why nothing was replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// "0 newly refused" of nothing would read as a proof.
+    #[error("no flow is in these logs ({lines} lines of flow log, {foreign} others): nothing was tried")]
+    Nothing {
+        /// Lines of ours.
+        lines: u64,
+        /// Lines that are something else.
+        foreign: u64,
+    },
+}
+
 /// Runs it; exit 1 if the policy would refuse a flow that passed.
 pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     let files = Files::read(std::slice::from_ref(&args.policy))?;
     let parsed = files.whole_or_report()?;
     let seen = Seen::read(&args.flows)?;
+    if seen.flows.is_empty() {
+        return Err(Failure::usage(ReplayError::Nothing { lines: seen.passed.lines, foreign: seen.passed.foreign }));
+    }
     let given = files::pod(&args.pod)?;
     let mut policies: HashMap<Workload, Policy> = HashMap::new();
     let mut report = Report { lost: seen.lost + seen.beyond, foreign_lines: seen.passed.foreign, ..Report::default() };
