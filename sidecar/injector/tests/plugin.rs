@@ -228,6 +228,9 @@ fn coverage_tells_each_gap_and_why() {
         pod("shop", "audited", Some(NEW)),
         pod("shop", "starting", Some(NEW)),
         pod("shop", "silent", Some(NEW)),
+        // Its sidecar ends last, and is silent then; one that is not held is a gap to its end.
+        with(pod("shop", "ending", Some(NEW)), "/metadata/deletionTimestamp", json!("2026-11-26T21:00:00Z")),
+        with(pod("shop", "ending-before", None), "/metadata/deletionTimestamp", json!("2026-11-26T21:00:00Z")),
         pod("shop", "before", None),
         with(pod("shop", "opted", None), "/metadata/labels/portreeve.dev~inject", json!("false")),
         with(pod("shop", "host", None), "/spec/hostNetwork", json!(true)),
