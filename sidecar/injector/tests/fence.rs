@@ -131,6 +131,18 @@ fn the_sidecar_asks_the_resolvers_of_the_settings_and_no_others() {
 }
 
 #[test]
+fn an_api_server_has_nothing_to_add_and_a_connection_is_forbidden_not_invalid() {
+    for policy in policies(&settings(PodSecurity::Restricted)) {
+        let spec = &policy["spec"];
+        // A default that is left out makes kubectl say "configured" at each apply.
+        assert!(spec["matchConstraints"]["resourceRules"].as_array().unwrap().iter().all(|rule| rule["scope"] == "*"), "{policy}");
+        if policy["metadata"]["name"] == "portreeve-exec" {
+            assert!(spec["validations"].as_array().unwrap().iter().all(|validation| validation["reason"] == "Forbidden"), "{spec}");
+        }
+    }
+}
+
+#[test]
 fn every_setting_has_the_same_objects() {
     let names = |toml: &str| -> Vec<String> {
         let objects = injector::fence::policies(&Settings::parse(toml).unwrap(), "portreeve-system").unwrap();

@@ -16,6 +16,15 @@ pub enum KeepResolvConfError {
     /// The pod's file, or the one that was kept.
     #[error(transparent)]
     Read(ReadSurroundingsError),
+    /// What was kept is there and cannot be read.
+    #[error("cannot read {path}, where resolv.conf may have been kept (--kept-resolv-conf)")]
+    Reread {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It could not be kept: a later start would believe what is written by then.
     #[error("cannot keep resolv.conf in {path} (--kept-resolv-conf)")]
     Write {
@@ -33,8 +42,13 @@ pub enum KeepResolvConfError {
 /// and what it says later may be an app's. A restart of the sidecar comes later.
 pub(super) fn read(resolv_conf: &Path, kept: &Path) -> Result<ResolvConf, KeepResolvConfError> {
     let head = head();
-    let first = bounded::read(kept, MOST_BYTES).ok().filter(|text| text.starts_with(head.as_bytes()));
-    if let Some(text) = first {
+    let first = match bounded::read(kept, MOST_BYTES) {
+        Ok(text) => Some(text),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+        // It may have been kept: then what the file says now is not to be believed.
+        Err(source) => return Err(KeepResolvConfError::Reread { path: kept.to_owned(), source }),
+    };
+    if let Some(text) = first.filter(|text| text.starts_with(head.as_bytes())) {
         return ResolvConf::parse(kept, &text).map_err(KeepResolvConfError::Read);
     }
     let text = ResolvConf::text(resolv_conf).map_err(KeepResolvConfError::Read)?;
@@ -96,6 +110,8 @@ mod tests {
         assert_eq!(read(&file, &kept).unwrap().search.len(), 1);
         assert!(!kept.exists());
         std::fs::write(&file, "nameserver 10.96.0.10\n").unwrap();
+        std::fs::create_dir(&kept).unwrap();
+        assert!(matches!(read(&file, &kept), Err(KeepResolvConfError::Reread { .. })), "what may have been kept and cannot be read");
         let nowhere = dir.path().join("nowhere/kept");
         assert!(matches!(read(&file, &nowhere), Err(KeepResolvConfError::Write { .. })));
     }
