@@ -217,11 +217,8 @@ fn what_is_refused_at_apply_changes_nothing() {
 
 #[test]
 fn coverage_tells_each_gap_and_why() {
-    // As a sidecar writes it: over several lines, and each policy file has a mode of its own.
-    let status = |mode: &str, ready: bool| {
-        let files = json!([{"path": "/etc/portreeve/policies/portreeve-policies/p.toml", "selects-this-pod": true, "mode": "audit"}]);
-        serde_json::to_string_pretty(&json!({"mode": mode, "policies": files, "queries": {"received": 1}, "ready": ready})).unwrap()
-    };
+    // As a sidecar says it in one line.
+    let ready = |mode: &str| format!("ready; 2 of 2 policy files select this pod, 3 rules, 1 addresses open; {mode}");
     let fake = Fake::with(&[
         pod("shop", "held", Some(NEW)),
         pod("shop", "older", Some(OLD)),
@@ -239,12 +236,16 @@ fn coverage_tells_each_gap_and_why() {
         pod("lab", "free", None),
     ]);
     for (name, text) in [
-        ("held", status("enforce", true)),
-        ("older", status("enforce", true)),
-        ("audited", status("audit", true)),
-        ("starting", status("enforce", false)),
+        // Whose policies they are may have words of theirs in it.
+        ("held", ready("enforce; last error: web.toml:1: unknown key `; audit {`")),
+        ("older", ready("enforce")),
+        ("audited", ready("audit; last error: web.toml:1: unknown key `; enforce }`")),
+        ("starting", "not ready: web.toml:1: unknown key `; audit`".to_owned()),
     ] {
-        fake.file(&format!("status-{name}"), &text);
+        fake.file(&format!("ready-{name}"), &text);
+    }
+    for name in ["silent", "ending"] {
+        fake.file(&format!("silent-{name}"), "");
     }
     let told = fake.run(&["coverage", "-A"]);
     assert_eq!((told.code, told.err.as_str()), (1, ""));
@@ -254,7 +255,7 @@ fn coverage_tells_each_gap_and_why() {
     assert!(told.code == 1 && told.out.contains("its namespace is not held"), "{}", told.out);
 
     let covered = Fake::with(&[pod("shop", "held", Some(NEW)), pod("lab", "free", None)]);
-    covered.file("status-held", &status("enforce", true));
+    covered.file("ready-held", &ready("enforce"));
     let told = covered.run(&["coverage", "-A"]);
     assert_eq!(told.code, 0, "{}", told.out);
     assert!(told.out.ends_with("1 pods are in namespaces that are not held\n"), "{}", told.out);
@@ -262,7 +263,7 @@ fn coverage_tells_each_gap_and_why() {
     covered.file("settings.json", &json!({"data": {"settings.toml": format!("image = \"{NEW}\"\nnamespaces = \"all\"\n")}}).to_string());
     assert_eq!(covered.run(&["coverage", "-A", "--quick"]).code, 1);
     // Who may not exec is told that, and not that the sidecar keeps silent.
-    fs::remove_file(covered.path().join("status-held")).unwrap();
+    covered.file("silent-held", "");
     covered.file("no-exec-shop", "");
     let told = covered.run(&["coverage", "-n", "shop"]);
     assert!(told.code == 1 && told.out.contains("you may not exec into it; --quick asks no sidecar"), "{}", told.out);

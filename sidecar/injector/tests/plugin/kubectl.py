@@ -72,6 +72,12 @@ match args[:2]:
             if not (fake / f"status-{pod}").exists():
                 fail(f"{pod} does not answer")
             sys.stdout.write((fake / f"status-{pod}").read_text())
+        elif (fake / f"silent-{pod}").exists():
+            fail(f"{pod} does not answer")
+        elif asked == ["portreeve", "status", "--ready"] and (fake / f"ready-{pod}").exists():
+            line = (fake / f"ready-{pod}").read_text()
+            print(line)
+            sys.exit(0 if line.startswith("ready") else 1)
         else:
             print(pod, *asked)
         sys.exit(int((fake / f"exit-{pod}").read_text()) if (fake / f"exit-{pod}").exists() else 0)
